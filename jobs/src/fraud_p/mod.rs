@@ -1,0 +1,5 @@
+//! The job `fraud-p`: the fixed-size variant of `fraud`, whose every purchase goes on to the sink.
+//!
+//! The rule is pure: it reads no clock and knows nothing of the engine.
+
+pub mod rule;
