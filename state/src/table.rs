@@ -1,0 +1,224 @@
+//! The hot values of one declared state on one core: a hash table of cache lines.
+//!
+//! One line per entry, open addressing with linear probing, at most half of the lines in use. A key
+//! and a value of up to 48 bytes together lie in the line itself, larger ones in a slab whose index
+//! the line holds. The home line comes from the *high* bits of the hash times an odd constant,
+//! since a core sees only the low bits of its own key groups. Growing moves a few lines per change
+//! into a second table and releases the first one piece by piece, so no call ever waits for a whole
+//! table. The caller hashes a batch first, calls [`Table::prefetch`] some 16 keys ahead, and finds
+//! the lines in the cache when it gets to them.
+
+mod access;
+mod entry;
+mod lines;
+mod pair;
+mod rehash;
+mod slab;
+mod walk;
+
+#[cfg(test)]
+mod model;
+
+use std::marker::PhantomData;
+
+use crate::key::{Key, KeyRef};
+
+pub use entry::{Entry, Occupied, Slot, Vacant};
+pub use walk::{EntryRef, Iter};
+
+use lines::Lines;
+use pair::Pair;
+use rehash::Migration;
+use slab::Slab;
+
+/// Least number of lines of a table.
+const LINES_MIN: usize = 16;
+
+/// A hash table from keys to values with an epoch per entry.
+///
+/// The epoch of an entry is the one in which it was last lent for changing; it is how a checkpoint
+/// tells what is new. Epochs are below 2^56.
+pub struct Table<K: Key, V> {
+    lines: Lines,
+    /// Entries in `lines`.
+    live: usize,
+    /// Lines in `lines` that stop no probe: entries and the marks of removed ones.
+    used: usize,
+    /// The table that `lines` replaces, while its entries are still being moved.
+    old: Option<Box<Migration>>,
+    slab: Slab<Pair<K, V>>,
+    /// The table never shrinks below this many lines.
+    lines_floor: usize,
+    heap_bytes: isize,
+    owns: PhantomData<Pair<K, V>>,
+}
+
+impl<K: Key, V> Table<K, V> {
+    /// Makes a table with room for `entry_count` entries before it grows for the first time.
+    pub fn with_capacity(entry_count: usize) -> Self {
+        let count = lines_for(entry_count);
+        Self {
+            lines: Lines::new(count),
+            live: 0,
+            used: 0,
+            old: None,
+            slab: Slab::new(),
+            lines_floor: count,
+            heap_bytes: 0,
+            owns: PhantomData,
+        }
+    }
+
+    /// Number of entries.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.live + self.old.as_ref().map_or(0, |old| old.live)
+    }
+
+    /// Tells whether the table has no entries.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Memory that the table takes up: lines, slab, and what [`adjust_heap`](Self::adjust_heap) was
+    /// told.
+    pub fn bytes(&self) -> usize {
+        let old = self.old.as_ref().map_or(0, |old| old.lines.bytes());
+        let own = self.lines.bytes() + old + self.slab.bytes();
+        own.saturating_add_signed(self.heap_bytes)
+    }
+
+    /// Accounts for memory that keys and values own, by the change since the last call.
+    ///
+    /// The table cannot see a value grow; whoever changes one reports the difference.
+    #[inline]
+    pub fn adjust_heap(&mut self, change: isize) {
+        self.heap_bytes += change;
+        debug_assert!(
+            self.heap_bytes >= 0,
+            "heap bytes fell to {}",
+            self.heap_bytes
+        );
+    }
+
+    /// Number of lines, counting those that growth has yet to empty.
+    pub fn line_count(&self) -> usize {
+        self.lines.count() + self.old.as_ref().map_or(0, |old| old.lines.count())
+    }
+
+    /// Tells whether entries are being moved into a larger or smaller table.
+    #[inline]
+    pub fn is_rehashing(&self) -> bool {
+        self.old.is_some()
+    }
+
+    /// Asks for the home line of a key to be brought into the cache.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        self.lines.prefetch(hash);
+        if let Some(old) = &self.old {
+            old.lines.prefetch(hash);
+        }
+    }
+
+    /// The value of a key.
+    #[inline]
+    pub fn get(&self, key: KeyRef<'_>) -> Option<&V> {
+        let place = self.find(key)?;
+        Some(&self.pair(place).value)
+    }
+
+    /// The value of a key, to be changed in `epoch`.
+    #[inline]
+    pub fn get_mut(&mut self, key: KeyRef<'_>, epoch: u64) -> Option<&mut V> {
+        self.rehash_some();
+        let place = self.find(key)?;
+        self.mark(place, epoch);
+        Some(&mut self.pair_mut(place).value)
+    }
+
+    /// The value of a key, to be changed in `epoch`; made by `init` if the key is new.
+    ///
+    /// The key is decoded from its bytes only if it is new.
+    ///
+    /// # Panics
+    ///
+    /// If the key is new and its bytes are not an encoding of `K`.
+    #[inline]
+    pub fn get_or_insert_with(
+        &mut self,
+        key: KeyRef<'_>,
+        epoch: u64,
+        init: impl FnOnce() -> V,
+    ) -> (&K, &mut V) {
+        let slot = self.slot(key, epoch, init);
+        (slot.key, slot.value)
+    }
+
+    /// Like [`get_or_insert_with`](Self::get_or_insert_with), and tells when the entry was last
+    /// changed.
+    #[inline]
+    pub fn slot(
+        &mut self,
+        key: KeyRef<'_>,
+        epoch: u64,
+        init: impl FnOnce() -> V,
+    ) -> Slot<'_, K, V> {
+        self.rehash_some();
+        let (place, changed_in) = match self.find(key) {
+            Some(place) => (place, Some(self.mark(place, epoch))),
+            None => (self.insert_new(key, epoch, init), None),
+        };
+        let pair = self.pair_mut(place);
+        Slot {
+            key: &pair.key,
+            value: &mut pair.value,
+            changed_in,
+        }
+    }
+
+    /// The entry of a key, to look before changing it in `epoch`.
+    #[inline]
+    pub fn entry<'a>(&'a mut self, key: KeyRef<'a>, epoch: u64) -> Entry<'a, K, V> {
+        self.rehash_some();
+        match self.find(key) {
+            Some(place) => Entry::Occupied(Occupied::new(self, place, epoch)),
+            None => Entry::Vacant(Vacant::new(self, key, epoch)),
+        }
+    }
+
+    /// Sets the value of a key in `epoch` and returns the one that it had.
+    pub fn insert(&mut self, key: KeyRef<'_>, epoch: u64, value: V) -> Option<V> {
+        match self.get_mut(key, epoch) {
+            Some(present) => Some(std::mem::replace(present, value)),
+            None => {
+                self.insert_new(key, epoch, || value);
+                None
+            }
+        }
+    }
+
+    /// Removes a key and returns its value.
+    pub fn remove(&mut self, key: KeyRef<'_>) -> Option<V> {
+        self.rehash_some();
+        let place = self.find(key)?;
+        let pair = self.take(place);
+        self.shrink_if_sparse();
+        Some(pair.value)
+    }
+}
+
+impl<K: Key, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self::with_capacity(0)
+    }
+}
+
+/// Lines that hold `entry_count` entries at a load of at most one half.
+fn lines_for(entry_count: usize) -> usize {
+    entry_count
+        .saturating_mul(2)
+        .max(LINES_MIN)
+        .next_power_of_two()
+}

@@ -1,0 +1,283 @@
+//! Finding, filling and emptying lines.
+
+use super::lines::{Line, Lines};
+use super::pair::Pair;
+use super::{LINES_MIN, Table};
+use crate::key::{Key, KeyRef};
+
+/// Marks of removed entries that one removal clears at most.
+const CLEAR_MAX: usize = 64;
+
+/// Where an entry lies. Valid until the next change of the table.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) index: usize,
+    pub(super) in_old: bool,
+}
+
+impl<K: Key, V> Table<K, V> {
+    /// Finds the line of a key.
+    #[inline]
+    pub(super) fn find(&self, key: KeyRef<'_>) -> Option<Place> {
+        match self.probe(key) {
+            Some(index) => Some(Place {
+                index,
+                in_old: false,
+            }),
+            None if self.old.is_none() => None,
+            None => self.find_in_old(key),
+        }
+    }
+
+    #[inline]
+    fn probe(&self, key: KeyRef<'_>) -> Option<usize> {
+        let mut index = self.lines.home(key.hash);
+        loop {
+            let line = self.lines.line(index);
+            if line.hash == key.hash && line.is_occupied() && self.holds(line, key.bytes) {
+                return Some(index);
+            }
+            if line.is_empty() {
+                return None;
+            }
+            index = self.lines.next(index);
+        }
+    }
+
+    #[cold]
+    fn find_in_old(&self, key: KeyRef<'_>) -> Option<Place> {
+        let old = self.old.as_ref()?;
+        // A key whose home was moved already can only lie where the cursor is or behind it.
+        let mut index = old.lines.home(key.hash).max(old.cursor);
+        for _ in old.cursor..old.lines.count() {
+            let line = old.lines.line(index);
+            if line.hash == key.hash && line.is_occupied() && self.holds(line, key.bytes) {
+                return Some(Place {
+                    index,
+                    in_old: true,
+                });
+            }
+            if line.is_empty() {
+                return None;
+            }
+            index = old.lines.next(index).max(old.cursor);
+        }
+        None
+    }
+
+    #[inline]
+    fn holds(&self, line: &Line, encoded: &[u8]) -> bool {
+        // SAFETY: the caller saw that the line is occupied.
+        unsafe { self.pair_of(line) }.key.matches(encoded)
+    }
+
+    #[inline]
+    fn lines_of(&self, place: Place) -> &Lines {
+        match &self.old {
+            Some(old) if place.in_old => &old.lines,
+            _ => &self.lines,
+        }
+    }
+
+    #[inline]
+    fn line_mut(&mut self, place: Place) -> &mut Line {
+        match &mut self.old {
+            Some(old) if place.in_old => old.lines.line_mut(place.index),
+            _ => self.lines.line_mut(place.index),
+        }
+    }
+
+    /// The pair of an occupied line.
+    ///
+    /// # Safety
+    ///
+    /// The line belongs to this table and is occupied.
+    #[inline]
+    pub(super) unsafe fn pair_of<'a>(&'a self, line: &'a Line) -> &'a Pair<K, V> {
+        if Pair::<K, V>::INLINE {
+            // SAFETY: an occupied line of a table with inline pairs holds one, written by `store`,
+            // and `INLINE` says that it fits the payload in size and alignment.
+            unsafe { &*line.payload.as_ptr().cast::<Pair<K, V>>() }
+        } else {
+            // SAFETY: an occupied line of a table with slab pairs holds the index of a cell in use.
+            unsafe { self.slab.get(slab_index(line)) }
+        }
+    }
+
+    #[inline]
+    pub(super) fn pair(&self, place: Place) -> &Pair<K, V> {
+        let line = self.lines_of(place).line(place.index);
+        debug_assert!(line.is_occupied(), "line {} has no entry", place.index);
+        // SAFETY: places are made for occupied lines only, and the table did not change since.
+        unsafe { self.pair_of(line) }
+    }
+
+    #[inline]
+    pub(super) fn pair_mut(&mut self, place: Place) -> &mut Pair<K, V> {
+        if Pair::<K, V>::INLINE {
+            let line = self.line_mut(place);
+            debug_assert!(line.is_occupied(), "line {} has no entry", place.index);
+            // SAFETY: as for `pair_of`; places are made for occupied lines only, and the line is
+            // lent exclusively.
+            unsafe { &mut *line.payload.as_mut_ptr().cast::<Pair<K, V>>() }
+        } else {
+            let index = slab_index(self.lines_of(place).line(place.index));
+            // SAFETY: as for `pair_of`; places are made for occupied lines only.
+            unsafe { self.slab.get_mut(index) }
+        }
+    }
+
+    /// Notes an access in `epoch` and returns the epoch that was noted before.
+    #[inline]
+    pub(super) fn mark(&mut self, place: Place, epoch: u64) -> u64 {
+        let line = self.line_mut(place);
+        let before = line.epoch();
+        line.occupy(epoch);
+        before
+    }
+
+    #[inline]
+    pub(super) fn epoch(&self, place: Place) -> u64 {
+        self.lines_of(place).line(place.index).epoch()
+    }
+
+    /// Adds a key that is not in the table.
+    #[inline(never)]
+    pub(super) fn insert_new(
+        &mut self,
+        key: KeyRef<'_>,
+        epoch: u64,
+        init: impl FnOnce() -> V,
+    ) -> Place {
+        let pair = Pair {
+            key: decode(key.bytes),
+            value: init(),
+        };
+        self.make_room();
+        let mut index = self.lines.home(key.hash);
+        while self.lines.line(index).is_occupied() {
+            index = self.lines.next(index);
+        }
+        if self.lines.line(index).is_empty() {
+            self.used += 1;
+        }
+        self.live += 1;
+        if Pair::<K, V>::INLINE {
+            let payload = self.lines.line_mut(index).payload.as_mut_ptr();
+            // SAFETY: `INLINE` says that the pair fits the payload in size and alignment; the line
+            // is not occupied, so nothing is overwritten that would have to be dropped.
+            unsafe { payload.cast::<Pair<K, V>>().write(pair) };
+        } else {
+            let cell = self.slab.insert(pair);
+            set_slab_index(self.lines.line_mut(index), cell);
+        }
+        let line = self.lines.line_mut(index);
+        line.hash = key.hash;
+        line.occupy(epoch);
+        Place {
+            index,
+            in_old: false,
+        }
+    }
+
+    /// Takes an entry out of the table.
+    pub(super) fn take(&mut self, place: Place) -> Pair<K, V> {
+        let line = self.line_mut(place);
+        debug_assert!(line.is_occupied(), "line {} has no entry", place.index);
+        line.set_removed();
+        let pair = if Pair::<K, V>::INLINE {
+            // SAFETY: the line was occupied, so its payload is a pair; the mark set above keeps it
+            // from being read or dropped again.
+            unsafe { line.payload.as_ptr().cast::<Pair<K, V>>().read() }
+        } else {
+            let index = slab_index(line);
+            // SAFETY: the line was occupied, so its index is in use; the mark set above ends its
+            // life.
+            unsafe { self.slab.remove(index) }
+        };
+        match &mut self.old {
+            Some(old) if place.in_old => old.live -= 1,
+            _ => {
+                self.live -= 1;
+                self.clear_marks(place.index);
+            }
+        }
+        pair
+    }
+
+    /// Turns marks of removed entries into empty lines where no probe needs them: at the end of a
+    /// run.
+    fn clear_marks(&mut self, mut index: usize) {
+        if !self.lines.line(self.lines.next(index)).is_empty() {
+            return;
+        }
+        for _ in 0..CLEAR_MAX {
+            let line = self.lines.line_mut(index);
+            if !line.is_removed() {
+                return;
+            }
+            line.set_empty();
+            self.used -= 1;
+            index = self.lines.previous(index);
+        }
+    }
+
+    /// Starts a smaller table when next to nothing is left in this one.
+    pub(super) fn shrink_if_sparse(&mut self) {
+        let count = self.lines.count();
+        let sparse = self.live < count / 16;
+        if sparse && self.old.is_none() && count > self.lines_floor.max(LINES_MIN) {
+            self.start_rehash((count / 4).max(self.lines_floor));
+        }
+    }
+}
+
+impl<K: Key, V> Drop for Table<K, V> {
+    fn drop(&mut self) {
+        if !std::mem::needs_drop::<Pair<K, V>>() {
+            return;
+        }
+        let old = self
+            .old
+            .as_ref()
+            .map_or(0..0, |old| old.cursor..old.lines.count());
+        let places = old.map(|index| Place {
+            index,
+            in_old: true,
+        });
+        let lines = (0..self.lines.count()).map(|index| Place {
+            index,
+            in_old: false,
+        });
+        for place in places.chain(lines) {
+            if self.lines_of(place).line(place.index).is_occupied() {
+                drop(self.take(place));
+            }
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn decode<K: Key>(bytes: &[u8]) -> K {
+    match K::decode(bytes) {
+        Ok(key) => key,
+        Err(error) => panic!(
+            "key {bytes:02x?} of {}: {error}",
+            std::any::type_name::<K>()
+        ),
+    }
+}
+
+#[inline]
+pub(super) fn slab_index(line: &Line) -> u32 {
+    // SAFETY: occupied lines of a table with slab pairs start their payload with an index, written
+    // by `set_slab_index`; the payload is aligned to 16 bytes.
+    unsafe { line.payload.as_ptr().cast::<u32>().read() }
+}
+
+#[inline]
+fn set_slab_index(line: &mut Line, index: u32) {
+    // SAFETY: the payload has 48 bytes and is aligned to 16.
+    unsafe { line.payload.as_mut_ptr().cast::<u32>().write(index) };
+}

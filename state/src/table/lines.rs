@@ -1,0 +1,266 @@
+//! The memory of a table's lines.
+//!
+//! Zeroed memory is an array of empty lines, so a new table costs no initialisation. Large arrays
+//! are mapped on their own, aligned for huge pages, and can be given back from the front while a
+//! rehash empties them: one `free` of gigabytes would stop the core for tens of milliseconds.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+/// Bytes of a line that hold a key and a value, or a slab index.
+pub(super) const PAYLOAD_BYTES: usize = 48;
+
+/// Size of a huge page, and of the pieces in which mapped memory is given back.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Spreads hashes whose low bits are fixed by the key group; 2^64 divided by the golden ratio.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The line holds an entry.
+const OCCUPIED: u64 = 1;
+
+/// The line held an entry; probes go on behind it.
+const REMOVED: u64 = 2;
+
+/// The entry was accessed since the bit was last cleared.
+const REFERENCED: u64 = 4;
+
+/// Bits of `meta` below the epoch.
+const EPOCH_SHIFT: u32 = 8;
+
+/// One entry: 16 bytes of header and the payload.
+#[repr(C, align(64))]
+pub(super) struct Line {
+    /// The whole hash of the key, so that a rehash needs no keys.
+    pub(super) hash: u64,
+    /// Flags in the low byte, the epoch above; 0 for a line that was never used.
+    meta: u64,
+    pub(super) payload: [MaybeUninit<u8>; PAYLOAD_BYTES],
+}
+
+impl Line {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.meta == 0
+    }
+
+    #[inline]
+    pub(super) fn is_occupied(&self) -> bool {
+        self.meta & OCCUPIED != 0
+    }
+
+    #[inline]
+    pub(super) fn is_removed(&self) -> bool {
+        self.meta == REMOVED
+    }
+
+    #[inline]
+    pub(super) fn epoch(&self) -> u64 {
+        self.meta >> EPOCH_SHIFT
+    }
+
+    /// Makes the line that of an entry accessed in `epoch`.
+    #[inline]
+    pub(super) fn occupy(&mut self, epoch: u64) {
+        debug_assert!(
+            epoch >> (u64::BITS - EPOCH_SHIFT) == 0,
+            "epoch {epoch} exceeds 56 bits"
+        );
+        self.meta = epoch << EPOCH_SHIFT | REFERENCED | OCCUPIED;
+    }
+
+    #[inline]
+    pub(super) fn set_removed(&mut self) {
+        self.meta = REMOVED;
+    }
+
+    #[inline]
+    pub(super) fn set_empty(&mut self) {
+        self.meta = 0;
+    }
+
+    /// Copies an entry, payload and all; the source must not be used as an entry any more.
+    #[inline]
+    pub(super) fn move_from(&mut self, source: &Line) {
+        self.hash = source.hash;
+        self.meta = source.meta;
+        self.payload = source.payload;
+    }
+}
+
+/// A power-of-two array of lines.
+pub(super) struct Lines {
+    first: NonNull<Line>,
+    count: usize,
+    /// Shift that takes a spread hash to its home line.
+    shift: u32,
+    memory: Memory,
+    /// Bytes at the front that were given back.
+    released: usize,
+}
+
+enum Memory {
+    Heap,
+    Mapped { base: NonNull<u8>, length: usize },
+}
+
+// SAFETY: `Lines` owns its memory alone, as a `Box<[Line]>` would; what the payloads hold is
+// bounded by the table.
+unsafe impl Send for Lines {}
+
+impl Lines {
+    /// Makes `count` empty lines; `count` is a power of two of at least 2.
+    pub(super) fn new(count: usize) -> Self {
+        assert!(count.is_power_of_two() && count >= 2, "{count} lines");
+        let (first, memory) = allocate(count);
+        let shift = u64::BITS - count.trailing_zeros();
+        Self {
+            first,
+            count,
+            shift,
+            memory,
+            released: 0,
+        }
+    }
+
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Memory that was not given back.
+    pub(super) fn bytes(&self) -> usize {
+        self.count * size_of::<Line>() - self.released
+    }
+
+    #[inline]
+    pub(super) fn home(&self, hash: u64) -> usize {
+        (hash.wrapping_mul(SPREAD) >> self.shift) as usize
+    }
+
+    #[inline]
+    pub(super) fn next(&self, index: usize) -> usize {
+        (index + 1) & (self.count - 1)
+    }
+
+    #[inline]
+    pub(super) fn previous(&self, index: usize) -> usize {
+        index.wrapping_sub(1) & (self.count - 1)
+    }
+
+    #[inline]
+    pub(super) fn line(&self, index: usize) -> &Line {
+        debug_assert!(index < self.count, "line {index} of {}", self.count);
+        // SAFETY: every caller's index is a home line, `next` or `previous` of a line, or counted
+        // up to `count`, hence below `count`; the memory holds `count` lines, all-zero or written
+        // as lines, and lives as long as `self`. Nothing changes lines through a shared reference.
+        unsafe { self.first.add(index).as_ref() }
+    }
+
+    #[inline]
+    pub(super) fn line_mut(&mut self, index: usize) -> &mut Line {
+        debug_assert!(index < self.count, "line {index} of {}", self.count);
+        // SAFETY: as for `line`; the exclusive reference to `self` makes the line's exclusive.
+        unsafe { self.first.add(index).as_mut() }
+    }
+
+    /// Asks for the home line of `hash` to be brought into the cache.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        let line = self.first.as_ptr().wrapping_add(self.home(hash));
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch reads nothing that the program can see and faults at no address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(line.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
+    }
+
+    /// Gives the memory of the lines before `index` back, in whole huge pages. They are never read
+    /// again.
+    #[inline]
+    pub(super) fn release_before(&mut self, index: usize) {
+        let end = (index * size_of::<Line>()) / HUGE_PAGE * HUGE_PAGE;
+        if end > self.released && matches!(self.memory, Memory::Mapped { .. }) {
+            self.release(end);
+        }
+    }
+
+    #[cold]
+    fn release(&mut self, end: usize) {
+        let start = self.first.as_ptr().cast::<u8>().wrapping_add(self.released);
+        // SAFETY: `released..end` lies inside this mapping of anonymous private memory (`end` is at
+        // most the bytes of all lines), nobody holds a reference to it, and its pages read as zero
+        // afterwards.
+        let outcome = unsafe {
+            rustix::mm::madvise(start.cast(), end - self.released, Advice::LinuxDontNeed)
+        };
+        // A kernel that refuses keeps the memory until the mapping ends: nothing is lost but the
+        // early return.
+        if outcome.is_ok() {
+            self.released = end;
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        match self.memory {
+            // SAFETY: the memory came from `alloc_zeroed` with this very layout.
+            Memory::Heap => unsafe { dealloc(self.first.as_ptr().cast(), layout(self.count)) },
+            Memory::Mapped { base, length } => {
+                // SAFETY: `base` and `length` are one mapping made by `map`, and no reference into
+                // it is left.
+                let outcome = unsafe { rustix::mm::munmap(base.as_ptr().cast(), length) };
+                debug_assert!(outcome.is_ok(), "cannot unmap {length} bytes: {outcome:?}");
+            }
+        }
+    }
+}
+
+fn layout(count: usize) -> Layout {
+    match Layout::array::<Line>(count) {
+        Ok(layout) => layout,
+        Err(error) => panic!("a table of {count} lines: {error}"),
+    }
+}
+
+fn allocate(count: usize) -> (NonNull<Line>, Memory) {
+    let layout = layout(count);
+    if layout.size() >= HUGE_PAGE && !cfg!(miri) {
+        return map(layout);
+    }
+    // SAFETY: the layout is not empty, as `count` is at least 2.
+    let memory = unsafe { alloc_zeroed(layout) };
+    match NonNull::new(memory.cast()) {
+        Some(first) => (first, Memory::Heap),
+        None => handle_alloc_error(layout),
+    }
+}
+
+/// Maps zeroed memory of its own whose first line starts a huge page.
+fn map(layout: Layout) -> (NonNull<Line>, Memory) {
+    let length = layout.size() + HUGE_PAGE;
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // SAFETY: the kernel chooses the address of a fresh mapping, so no memory in use is replaced.
+    let mapped =
+        unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), length, protection, flags) };
+    let Some(base) = mapped.ok().and_then(|base| NonNull::new(base.cast::<u8>())) else {
+        handle_alloc_error(layout);
+    };
+    let skip = base.as_ptr().align_offset(HUGE_PAGE);
+    assert!(skip < HUGE_PAGE, "no huge page starts within {skip} bytes");
+    // SAFETY: `skip` is below `HUGE_PAGE`, by which the mapping is longer than the lines.
+    let first = unsafe { base.add(skip) };
+    // SAFETY: the range lies inside the mapping made above. Advice changes no contents; a kernel
+    // without huge pages refuses it, and small pages do as well.
+    let _ =
+        unsafe { rustix::mm::madvise(first.as_ptr().cast(), layout.size(), Advice::LinuxHugepage) };
+    (first.cast(), Memory::Mapped { base, length })
+}

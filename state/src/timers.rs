@@ -1,0 +1,229 @@
+//! Timers of one operator on one core, in the order in which they fire.
+//!
+//! A timer is unique per key, namespace and timestamp: registering it again changes nothing. Timers
+//! fire by timestamp, then by the key's bytes, then by namespace, so that a replay fires them in
+//! the same order.
+
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use crate::key::Key;
+
+/// Memory per timer that the tree spends on top of the entry itself.
+const TREE_OVERHEAD: usize = 16;
+
+/// Longest key that is kept inside a tree entry.
+const INLINE_MAX: usize = 22;
+
+/// A timer that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timer<K> {
+    /// When it fires.
+    pub timestamp: i64,
+    /// Whose timer it is.
+    pub key: K,
+    /// What it is for: a window's end, or 0.
+    pub namespace: i64,
+}
+
+/// A timer by its key's canonical bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimerRef<'a> {
+    /// When it fires.
+    pub timestamp: i64,
+    /// The canonical encoding of the key whose timer it is.
+    pub key: &'a [u8],
+    /// What it is for: a window's end, or 0.
+    pub namespace: i64,
+}
+
+/// The set of pending timers.
+pub struct Timers<K: Key> {
+    pending: BTreeSet<Entry>,
+    heap_bytes: usize,
+    key: PhantomData<fn() -> K>,
+}
+
+impl<K: Key> Timers<K> {
+    /// Makes an empty set.
+    pub fn new() -> Self {
+        Self {
+            pending: BTreeSet::new(),
+            heap_bytes: 0,
+            key: PhantomData,
+        }
+    }
+
+    /// Adds a timer; `false` if it is pending already.
+    pub fn register(&mut self, timer: TimerRef<'_>) -> bool {
+        let entry = Entry::new(timer);
+        let heap_bytes = entry.key.heap_bytes();
+        let added = self.pending.insert(entry);
+        if added {
+            self.heap_bytes += heap_bytes;
+        }
+        added
+    }
+
+    /// Takes a timer back; `false` if it is not pending.
+    pub fn delete(&mut self, timer: TimerRef<'_>) -> bool {
+        let Some(entry) = self.pending.take(&Entry::new(timer)) else {
+            return false;
+        };
+        self.heap_bytes -= entry.key.heap_bytes();
+        true
+    }
+
+    /// When the first timer fires.
+    #[inline]
+    pub fn next(&self) -> Option<i64> {
+        self.pending.first().map(|entry| entry.timestamp)
+    }
+
+    /// Removes and returns the first timer if it fires at `upto` or before.
+    ///
+    /// Called in a loop; what the caller registers in between takes its place in the order.
+    pub fn pop_due(&mut self, upto: i64) -> Option<Timer<K>> {
+        if self.next()? > upto {
+            return None;
+        }
+        let entry = self.pending.pop_first()?;
+        self.heap_bytes -= entry.key.heap_bytes();
+        let key = match K::decode(&entry.key) {
+            Ok(key) => key,
+            Err(error) => panic!("timer with key {:02x?}: {error}", &*entry.key),
+        };
+        Some(Timer {
+            timestamp: entry.timestamp,
+            key,
+            namespace: entry.namespace,
+        })
+    }
+
+    /// The pending timers in the order in which they fire.
+    pub fn iter(&self) -> impl Iterator<Item = TimerRef<'_>> {
+        self.pending.iter().map(Entry::lend)
+    }
+
+    /// The pending timers behind `last` in the order in which they fire, for a snapshot in slices.
+    pub fn iter_after(&self, last: TimerRef<'_>) -> impl Iterator<Item = TimerRef<'_>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.pending
+            .range((Excluded(Entry::new(last)), Unbounded))
+            .map(Entry::lend)
+    }
+
+    /// Number of pending timers.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Tells whether no timer is pending.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Memory that the timers take up, approximately.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.pending.len() * (size_of::<Entry>() + TREE_OVERHEAD) + self.heap_bytes
+    }
+}
+
+impl<K: Key> Default for Timers<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The order of the fields is the order of the timers.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    timestamp: i64,
+    key: KeyBytes,
+    namespace: i64,
+}
+
+impl Entry {
+    fn new(timer: TimerRef<'_>) -> Self {
+        let TimerRef {
+            timestamp,
+            key,
+            namespace,
+        } = timer;
+        Self {
+            timestamp,
+            key: KeyBytes::new(key),
+            namespace,
+        }
+    }
+
+    fn lend(&self) -> TimerRef<'_> {
+        TimerRef {
+            timestamp: self.timestamp,
+            key: &self.key,
+            namespace: self.namespace,
+        }
+    }
+}
+
+/// A key's bytes, in place if they are short.
+enum KeyBytes {
+    Inline { length: u8, bytes: [u8; INLINE_MAX] },
+    Heap(Box<[u8]>),
+}
+
+impl KeyBytes {
+    fn new(key: &[u8]) -> Self {
+        if key.len() > INLINE_MAX {
+            return Self::Heap(key.into());
+        }
+        let mut bytes = [0; INLINE_MAX];
+        bytes[..key.len()].copy_from_slice(key);
+        Self::Inline {
+            length: key.len() as u8,
+            bytes,
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Inline { .. } => 0,
+            Self::Heap(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl Deref for KeyBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Inline { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for KeyBytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for KeyBytes {}
+
+impl PartialOrd for KeyBytes {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for KeyBytes {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (**self).cmp(&**other)
+    }
+}
