@@ -44,7 +44,7 @@ def whole(text, name):
     # The bound on digits comes first: Python refuses to convert thousands of them.
     if not re.fullmatch(r"0*[0-9]{1,20}", text) or int(text[-20:]) >= 2**64:
         raise Malformed(f"{name} {text!r}")
-    return int(text)
+    return int(text[-20:])
 
 
 def parse(line):

@@ -68,7 +68,7 @@ def part_lines(directory):
 
 
 def differences(name, expected, actual, shown=10):
-    """Compares two lists of row texts as multisets, then in order per user. Returns lines of text."""
+    """Compares lists of row texts as multisets, then in order per user. Returns lines of text."""
     found = []
     missing, extra = {}, {}
     for text in expected:
@@ -82,7 +82,8 @@ def differences(name, expected, actual, shown=10):
         rows = {text: count for text, count in rows.items() if count}
         if rows:
             total = sum(rows.values())
-            found.append(f"{name}: {total} {what} of {len(expected)} expected, {len(actual)} written")
+            sizes = f"{len(expected)} expected, {len(actual)} written"
+            found.append(f"{name}: {total} rows {what} ({sizes})")
             found += [f"  {what} {count} x {text}" for text, count in list(rows.items())[:shown]]
             if len(rows) > shown:
                 found.append(f"  and {len(rows) - shown} more kinds of row")
@@ -93,7 +94,8 @@ def differences(name, expected, actual, shown=10):
     if wrong:
         found.append(f"{name}: rows of {len(wrong)} users are out of order")
         for user in wrong[:shown]:
-            at = next(i for i, pair in enumerate(zip(wanted[user], got[user])) if pair[0] != pair[1])
+            pairs = enumerate(zip(wanted[user], got[user]))
+            at = next(i for i, pair in pairs if pair[0] != pair[1])
             found.append(f"  user {user}, row {at}: expected {wanted[user][at]}")
             found.append(f"  user {user}, row {at}: found    {got[user][at]}")
     return found

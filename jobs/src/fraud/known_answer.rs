@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::account::Account;
 use super::purchase::{PurchaseParser, check_header};
-use super::rules::Account;
 
 const PURCHASES: &[u8] = include_bytes!("../../data/cdnow.csv");
 const ALERTS: &str = include_str!("../../data/cdnow-alerts.jsonl");

@@ -2,6 +2,7 @@
 //!
 //! The modules here are pure: they read no file and no clock, and know nothing of the engine.
 
+pub mod account;
 #[cfg(test)]
 mod known_answer;
 pub mod purchase;
