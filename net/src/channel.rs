@@ -8,3 +8,6 @@ mod output;
 
 pub use input::InputChannel;
 pub use output::{ChannelCounts, OutputChannel};
+
+#[cfg(test)]
+mod tests;

@@ -92,3 +92,116 @@ impl fmt::Debug for Doorbell {
         f.debug_struct("Doorbell").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_while_awake_writes_nothing() {
+        let bell = Doorbell::new().unwrap();
+        bell.ring();
+        assert!(!bell.wait(Some(Duration::ZERO)).unwrap());
+    }
+
+    #[test]
+    fn a_ring_after_the_announcement_ends_the_wait_at_once() {
+        let bell = Doorbell::new().unwrap();
+        bell.prepare_sleep();
+        bell.ring();
+        assert!(bell.wait(None).unwrap());
+        assert!(
+            !bell.wait(Some(Duration::ZERO)).unwrap(),
+            "the eventfd was drained"
+        );
+    }
+
+    #[test]
+    fn several_rings_are_one_wake_up() {
+        let bell = Doorbell::new().unwrap();
+        bell.prepare_sleep();
+        bell.ring();
+        bell.clone().ring();
+        assert!(bell.wait(None).unwrap());
+        bell.prepare_sleep();
+        assert!(!bell.wait(Some(Duration::from_millis(1))).unwrap());
+    }
+
+    #[test]
+    fn after_a_cancelled_sleep_rings_are_free_again() {
+        let bell = Doorbell::new().unwrap();
+        bell.prepare_sleep();
+        bell.cancel_sleep();
+        bell.ring();
+        assert!(!bell.wait(Some(Duration::ZERO)).unwrap());
+    }
+
+    #[test]
+    fn a_ring_from_another_thread_wakes_the_sleeper() {
+        let bell = Doorbell::new().unwrap();
+        let ringer = bell.clone();
+        bell.prepare_sleep();
+        std::thread::scope(|scope| {
+            scope.spawn(move || ringer.ring());
+            assert!(bell.wait(Some(Duration::from_secs(60))).unwrap());
+        });
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::thread;
+
+    use super::*;
+    use crate::ring::ring;
+
+    fn sleep_until(bell: &Doorbell, mut done: impl FnMut() -> bool) {
+        while !done() {
+            bell.prepare_sleep();
+            if done() {
+                bell.cancel_sleep();
+                return;
+            }
+            bell.wait(None).unwrap();
+        }
+    }
+
+    #[test]
+    fn loom_no_wake_up_is_lost() {
+        loom::model(|| {
+            let bell = Doorbell::new().unwrap();
+            let (mut producer, mut consumer) = ring(1);
+            let ringer = bell.clone();
+            let waker = thread::spawn(move || {
+                producer.push(7).unwrap();
+                ringer.ring();
+            });
+            sleep_until(&bell, || !consumer.is_empty());
+            assert_eq!(consumer.pop(), Some(7));
+            waker.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn loom_two_wakers_are_both_heard() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let bell = Doorbell::new().unwrap();
+            let work = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+            let wakers = [0, 1].map(|waker| {
+                let (ringer, work) = (bell.clone(), Arc::clone(&work));
+                thread::spawn(move || {
+                    work[waker].store(true, Ordering::Release);
+                    ringer.ring();
+                })
+            });
+            sleep_until(&bell, || {
+                work.iter().all(|done| done.load(Ordering::Acquire))
+            });
+            for waker in wakers {
+                waker.join().unwrap();
+            }
+        });
+    }
+}

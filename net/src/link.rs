@@ -10,16 +10,19 @@ use crate::doorbell::Doorbell;
 use crate::frame::{ChannelId, Frame};
 use crate::pool::Buffer;
 use crate::ring::{Consumer, Producer, ring};
+use crate::sync::{Arc, AtomicBool, Ordering, fence};
 
 /// Makes a link for `capacity` frames on their way; `to` is the receiver's doorbell, `from` the
 /// sender's.
 pub fn link(capacity: usize, to: Doorbell, from: Doorbell) -> (LinkSender, LinkReceiver) {
     let (frames_in, frames_out) = ring(capacity);
     let (buffers_in, buffers_out) = ring(capacity);
+    let wanted = Arc::new(AtomicBool::new(true));
     let sender = LinkSender {
         frames: frames_in,
         buffers: buffers_out,
         bell: to,
+        wanted: Arc::clone(&wanted),
         sent: 0,
         rung: 0,
     };
@@ -28,6 +31,7 @@ pub fn link(capacity: usize, to: Doorbell, from: Doorbell) -> (LinkSender, LinkR
         buffers: buffers_in,
         waiting: VecDeque::new(),
         bell: from,
+        wanted,
         received: 0,
         moved: false,
     };
@@ -40,6 +44,7 @@ pub struct LinkSender {
     frames: Producer<Frame>,
     buffers: Consumer<(ChannelId, Buffer)>,
     bell: Doorbell,
+    wanted: Arc<AtomicBool>,
     sent: u64,
     /// Value of `sent` at the last ring of the bell.
     rung: u64,
@@ -77,6 +82,15 @@ impl LinkSender {
         }
     }
 
+    /// Says whether this core, when it sleeps, is to be woken for room on the link or a buffer that
+    /// came home. It is, unless told otherwise.
+    ///
+    /// A core that has credit and nothing to send need not be: at low load that saves it a wake-up
+    /// for every frame. Say it before [`Doorbell::prepare_sleep`].
+    pub fn wake_for_room(&self, wanted: bool) {
+        self.wanted.store(wanted, Ordering::Relaxed);
+    }
+
     /// Frames sent since the link was made.
     pub fn sent(&self) -> u64 {
         self.sent
@@ -96,6 +110,7 @@ pub struct LinkReceiver {
     /// Buffers that the return ring had no room for: at most as many as the link's channels own.
     waiting: VecDeque<(ChannelId, Buffer)>,
     bell: Doorbell,
+    wanted: Arc<AtomicBool>,
     received: u64,
     moved: bool,
 }
@@ -111,10 +126,11 @@ impl LinkReceiver {
         Some(frame)
     }
 
-    /// Whether no frame is there; looked at before the core sleeps.
+    /// Whether there is nothing to do here, looked at before the core sleeps: no frame to receive,
+    /// and no buffer that has yet to be sent home.
     #[inline]
     pub fn is_empty(&mut self) -> bool {
-        self.frames.is_empty()
+        self.waiting.is_empty() && self.frames.is_empty()
     }
 
     /// Sends an empty buffer home.
@@ -128,11 +144,19 @@ impl LinkReceiver {
         }
     }
 
-    /// Wakes the sender if a frame was taken or a buffer sent home since the last ring.
+    /// Wakes the sender, if it wants that, when a frame was taken or a buffer sent home since the
+    /// last ring.
     pub fn ring_bell(&mut self) {
         self.retry();
-        if self.moved {
-            self.moved = false;
+        if !self.moved {
+            return;
+        }
+        self.moved = false;
+        // The sender stores its wish before the fence of its sleep; so either this reads the wish,
+        // or the sender sees what was moved when it looks once more.
+        fence(Ordering::SeqCst);
+        // A full return ring must be emptied by the sender, whatever it wished.
+        if self.wanted.load(Ordering::Relaxed) || !self.waiting.is_empty() {
             self.bell.ring();
         }
     }
@@ -142,8 +166,7 @@ impl LinkReceiver {
         self.received
     }
 
-    /// Buffers that wait for room on the return ring; the core must not sleep long before they
-    /// left.
+    /// Buffers that wait for room on the return ring.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -156,5 +179,88 @@ impl LinkReceiver {
             }
             self.moved = true;
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::frame::Body;
+
+    fn pair(capacity: usize) -> (LinkSender, LinkReceiver) {
+        link(capacity, Doorbell::new().unwrap(), Doorbell::new().unwrap())
+    }
+
+    fn frame(sequence: u64) -> Frame {
+        let channel = ChannelId(0);
+        Frame {
+            channel,
+            sequence,
+            body: Body::Watermark(sequence as i64),
+        }
+    }
+
+    #[test]
+    fn frames_arrive_in_order_and_are_counted_on_both_sides() {
+        let (mut sender, mut receiver) = pair(4);
+        for sequence in 0..100 {
+            sender.send(frame(sequence)).unwrap();
+            assert_eq!(receiver.receive().unwrap().sequence, sequence);
+        }
+        assert_eq!((sender.sent(), receiver.received()), (100, 100));
+        assert!(receiver.is_empty());
+    }
+
+    #[test]
+    fn a_full_link_gives_the_frame_back() {
+        let (mut sender, mut receiver) = pair(2);
+        sender.send(frame(0)).unwrap();
+        sender.send(frame(1)).unwrap();
+        assert_eq!(sender.send(frame(2)).unwrap_err().sequence, 2);
+        assert_eq!((sender.sent(), sender.free()), (2, 0));
+        receiver.receive().unwrap();
+        sender.send(frame(2)).unwrap();
+    }
+
+    #[test]
+    fn no_buffer_is_lost_when_the_return_ring_is_full() {
+        let (mut sender, mut receiver) = pair(2);
+        for channel in 0..7 {
+            receiver.give_back(ChannelId(channel), Buffer::new(64));
+        }
+        assert_eq!(receiver.waiting(), 5);
+        assert!(
+            !receiver.is_empty(),
+            "a core with buffers to return must not sleep"
+        );
+        let mut home = Vec::new();
+        while home.len() < 7 {
+            home.push(sender.home().expect("the return ring was filled up").0.0);
+            receiver.ring_bell();
+        }
+        assert_eq!(home, [0, 1, 2, 3, 4, 5, 6]);
+        assert!(sender.is_empty() && receiver.is_empty());
+    }
+
+    #[test]
+    fn the_bells_ring_only_for_what_was_moved_and_wanted() {
+        let (to, from) = (Doorbell::new().unwrap(), Doorbell::new().unwrap());
+        let (mut sender, mut receiver) = link(4, to.clone(), from.clone());
+        let rung = |bell: &Doorbell, ring: &mut dyn FnMut()| {
+            bell.prepare_sleep();
+            ring();
+            bell.wait(Some(std::time::Duration::ZERO)).unwrap()
+        };
+        assert!(!rung(&to, &mut || sender.ring_bell()));
+        sender.send(frame(0)).unwrap();
+        assert!(rung(&to, &mut || sender.ring_bell()));
+        assert!(!rung(&to, &mut || sender.ring_bell()));
+
+        assert!(!rung(&from, &mut || receiver.ring_bell()));
+        receiver.give_back(ChannelId(0), Buffer::new(64));
+        assert!(rung(&from, &mut || receiver.ring_bell()));
+        sender.wake_for_room(false);
+        receiver.give_back(ChannelId(0), Buffer::new(64));
+        assert!(!rung(&from, &mut || receiver.ring_bell()));
     }
 }

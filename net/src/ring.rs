@@ -189,3 +189,156 @@ impl<T> fmt::Debug for Consumer<T> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn items_come_out_in_the_order_they_went_in() {
+        let (mut producer, mut consumer) = ring(4);
+        let mut next = 0;
+        for round in 0..100_u32 {
+            for item in 0..=round % 4 {
+                producer.push((round, item)).unwrap();
+            }
+            for item in 0..=round % 4 {
+                assert_eq!(consumer.pop(), Some((round, item)));
+                next += 1;
+            }
+        }
+        assert_eq!(next, 250);
+        assert_eq!(consumer.pop(), None);
+    }
+
+    #[test]
+    fn a_full_ring_gives_the_item_back() {
+        let (mut producer, mut consumer) = ring(3);
+        assert_eq!(producer.capacity(), 4);
+        for item in 0..4 {
+            assert_eq!(producer.free(), 4 - item);
+            producer.push(item).unwrap();
+        }
+        assert_eq!(producer.push(4), Err(4));
+        assert_eq!((consumer.len(), consumer.pop()), (4, Some(0)));
+        assert_eq!(producer.push(4), Ok(()));
+    }
+
+    #[test]
+    fn peeking_takes_nothing() {
+        let (mut producer, mut consumer) = ring(2);
+        assert_eq!(consumer.peek(), None);
+        producer.push(7).unwrap();
+        assert_eq!(consumer.peek(), Some(&7));
+        assert_eq!(consumer.pop(), Some(7));
+        assert!(consumer.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_took_is_dropped_once() {
+        let item = Arc::new(());
+        let (mut producer, mut consumer) = ring(4);
+        for _ in 0..3 {
+            producer.push(Arc::clone(&item)).unwrap();
+        }
+        drop(consumer.pop());
+        assert_eq!(Arc::strong_count(&item), 3);
+        drop(producer);
+        drop(consumer);
+        assert_eq!(Arc::strong_count(&item), 1);
+    }
+
+    #[test]
+    fn two_threads_see_every_item_once() {
+        const ITEMS: u64 = 200_000;
+        let (mut producer, mut consumer) = ring(64);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for item in 0..ITEMS {
+                    let mut item = Box::new(item);
+                    while let Err(back) = producer.push(item) {
+                        item = back;
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            for expected in 0..ITEMS {
+                let item = loop {
+                    match consumer.pop() {
+                        Some(item) => break item,
+                        None => std::thread::yield_now(),
+                    }
+                };
+                assert_eq!(*item, expected);
+            }
+        });
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::thread;
+
+    use super::*;
+
+    #[test]
+    fn loom_every_item_arrives_once_and_in_order() {
+        loom::model(|| {
+            let (mut producer, mut consumer) = ring(2);
+            let pusher = thread::spawn(move || {
+                for item in 0..3 {
+                    let mut item = Box::new(item);
+                    while let Err(back) = producer.push(item) {
+                        item = back;
+                        thread::yield_now();
+                    }
+                }
+            });
+            for expected in 0..3 {
+                let item = loop {
+                    match consumer.pop() {
+                        Some(item) => break item,
+                        None => thread::yield_now(),
+                    }
+                };
+                assert_eq!(*item, expected);
+            }
+            assert!(consumer.is_empty());
+            pusher.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn loom_items_left_behind_are_dropped_by_the_last_side() {
+        loom::model(|| {
+            let item = Arc::new(());
+            let (mut producer, mut consumer) = ring(2);
+            let pushed = Arc::clone(&item);
+            let pusher = thread::spawn(move || {
+                producer.push(Arc::clone(&pushed)).unwrap();
+                producer.push(pushed).unwrap();
+            });
+            drop(consumer.pop());
+            drop(consumer);
+            pusher.join().unwrap();
+            assert_eq!(Arc::strong_count(&item), 1);
+        });
+    }
+
+    #[test]
+    fn loom_a_peeked_item_is_the_one_that_is_popped() {
+        loom::model(|| {
+            let (mut producer, mut consumer) = ring(1);
+            let pusher = thread::spawn(move || {
+                producer.push(Box::new(1)).unwrap();
+                producer.push(Box::new(2)).is_ok()
+            });
+            if let Some(first) = consumer.peek().map(|item| **item) {
+                assert_eq!(consumer.pop().map(|item| *item), Some(first));
+            }
+            pusher.join().unwrap();
+        });
+    }
+}

@@ -64,23 +64,24 @@ impl<T: Slot> PageWriter<T> {
             return Err(self.roll_back(mark));
         }
         let floor = self.serializer.floor - ENTRY_BYTES;
+        let page = self.serializer.at(0);
         // SAFETY: `behind <= root`, and `root .. end` and the entry at `floor` lie in the free
         // space, disjoint, as was just checked; `root` is aligned for the archived type because the
         // page is aligned to a cache line, `floor` for an entry because capacity and entry are
         // multiples of its alignment. The resolver is that of this record, and every byte of a
         // buffer is initialised, so the place is valid.
         unsafe {
-            self.zero(behind, root);
-            let place = self.serializer.at(root).cast::<T::Archived>();
+            Self::zero(page.add(behind), root - behind);
+            let place = page.add(root).cast::<T::Archived>();
             ptr::write_bytes(place, 0, 1);
             record.resolve(resolver, Place::new_unchecked(root, place));
-            copy_key(key, self.serializer.at(key_at));
-            let entry = Entry {
+            copy_key(key, page.add(key_at));
+            let (root, key_bytes) = (root as u32, key.len() as u32);
+            page.add(floor).cast::<Entry>().write(Entry {
                 head,
-                root: root as u32,
-                key_bytes: key.len() as u32,
-            };
-            self.serializer.at(floor).cast::<Entry>().write(entry);
+                root,
+                key_bytes,
+            });
         }
         self.serializer.position = end;
         self.serializer.floor = floor;
@@ -138,15 +139,16 @@ impl<T: Slot> PageWriter<T> {
     /// Zeroes the padding in front of a record, so that equal batches are equal bytes.
     ///
     /// # Safety
-    /// `from <= to`, and `to` plus the root lies in the free space.
+    /// `padding` bytes and the root behind them are valid for writes; the root is yet to be written,
+    /// as the one wide store that is faster than a loop may run into it.
     #[inline]
-    unsafe fn zero(&mut self, from: usize, to: usize) {
-        // SAFETY: the caller's; the wide store may run into the root, which is written after it.
+    unsafe fn zero(from: *mut u8, padding: usize) {
+        // SAFETY: the caller's; padding is shorter than the root's alignment.
         unsafe {
             if Self::ROOT_ALIGN <= 8 && Self::ROOT_BYTES >= 8 {
-                self.serializer.at(from).cast::<u64>().write_unaligned(0);
+                from.cast::<u64>().write_unaligned(0);
             } else {
-                ptr::write_bytes(self.serializer.at(from), 0, to - from);
+                ptr::write_bytes(from, 0, padding);
             }
         }
     }

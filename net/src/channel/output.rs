@@ -107,14 +107,16 @@ impl<T: Slot> OutputChannel<T> {
     /// Never refuses for lack of credit, since a task cannot stop inside a record: it borrows. The
     /// task must look at [`has_credit`](Self::has_credit) before it takes the next one.
     #[inline]
-    pub fn write(&mut self, mut head: Head, key: &[u8], record: &T) -> Result<(), ChannelError> {
-        head.watermark = self.watermark;
+    pub fn write(&mut self, head: Head, key: &[u8], record: &T) -> Result<(), ChannelError> {
+        // Stamped twice, once for each path: one head whose address the slow path takes would be
+        // built in memory and read back in wider pieces, which stalls every record.
+        let watermark = self.watermark;
         if let Some(page) = &mut self.open
-            && page.push(head, key, record).is_ok()
+            && page.push(Head { watermark, ..head }, key, record).is_ok()
         {
             return Ok(());
         }
-        self.write_elsewhere(head, key, record)
+        self.write_elsewhere(Head { watermark, ..head }, key, record)
     }
 
     /// Moves the channel's watermark forward. It rides with the next page, or leaves with the next
