@@ -162,7 +162,7 @@ mod loom_tests {
                 bell.cancel_sleep();
                 return;
             }
-            bell.wait(None).unwrap();
+            bell.wait(None).expect("the model never fails");
         }
     }
 

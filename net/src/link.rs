@@ -188,7 +188,8 @@ mod tests {
     use crate::frame::Body;
 
     fn pair(capacity: usize) -> (LinkSender, LinkReceiver) {
-        link(capacity, Doorbell::new().unwrap(), Doorbell::new().unwrap())
+        let bell = || Doorbell::new().expect("an eventfd");
+        link(capacity, bell(), bell())
     }
 
     fn frame(sequence: u64) -> Frame {
