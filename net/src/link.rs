@@ -202,6 +202,13 @@ mod tests {
     }
 
     #[test]
+    fn both_ends_and_all_that_travels_may_move_to_another_thread() {
+        fn moves<T: Send>() {}
+        moves::<(LinkSender, LinkReceiver, Doorbell)>();
+        moves::<(crate::OutputChannel<String>, crate::InputChannel)>();
+    }
+
+    #[test]
     fn frames_arrive_in_order_and_are_counted_on_both_sides() {
         let (mut sender, mut receiver) = pair(4);
         for sequence in 0..100 {
@@ -263,5 +270,36 @@ mod tests {
         sender.wake_for_room(false);
         receiver.give_back(ChannelId(0), Buffer::new(64));
         assert!(!rung(&from, &mut || receiver.ring_bell()));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::thread;
+
+    use super::*;
+
+    #[test]
+    fn loom_a_sender_that_wants_its_buffer_is_woken_for_it() {
+        loom::model(|| {
+            let (to, from) = (Doorbell::new().unwrap(), Doorbell::new().unwrap());
+            let (mut sender, mut receiver) = link(1, to, from.clone());
+            sender.wake_for_room(false);
+            let other = thread::spawn(move || {
+                receiver.give_back(ChannelId(0), Buffer::new(64));
+                receiver.ring_bell();
+            });
+            sender.wake_for_room(true);
+            while sender.is_empty() {
+                from.prepare_sleep();
+                if !sender.is_empty() {
+                    from.cancel_sleep();
+                    break;
+                }
+                from.wait(None).unwrap();
+            }
+            assert!(sender.home().is_some());
+            other.join().unwrap();
+        });
     }
 }
