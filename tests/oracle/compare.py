@@ -25,7 +25,7 @@ def written(directory):
 
 def same_text(wanted, found):
     """A text may be cut in bytes before or after it is made valid: a few bytes may differ."""
-    found = found.rstrip("\r")
+    wanted, found = wanted.rstrip("\r"), found.rstrip("\r")
     if len(wanted.encode()) < fraud.TEXT_MAX - 8:
         return found == wanted
     found_bytes = found.encode()

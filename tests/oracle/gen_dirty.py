@@ -163,6 +163,8 @@ def main():
     arguments = parser.parse_args()
     end = b"\r\n" if arguments.crlf else b"\n"
     all_lines = [HEADER, *lines(arguments)]
+    if arguments.crlf:
+        all_lines = [line.removesuffix(b"\r") for line in all_lines]
     text = end.join(all_lines) + (b"" if arguments.no_last_end else end)
     if arguments.bom:
         text = "\ufeff".encode() + text
