@@ -8,6 +8,8 @@
 //! and the hashes in place.
 
 mod primitive;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tuple;
 

@@ -26,6 +26,7 @@ use crate::key::{Key, KeyRef};
 pub use entry::{Entry, Occupied, Slot, Vacant};
 pub use walk::{EntryRef, Iter};
 
+use access::Place;
 use lines::Lines;
 use pair::Pair;
 use rehash::Migration;
@@ -116,9 +117,20 @@ impl<K: Key, V> Table<K, V> {
     /// Asks for the home line of a key to be brought into the cache.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        self.lines.prefetch(hash);
-        if let Some(old) = &self.old {
-            old.lines.prefetch(hash);
+        match &self.old {
+            Some(old) if old.lines.home(hash) >= old.cursor => old.lines.prefetch(hash),
+            _ => self.lines.prefetch(hash),
+        }
+    }
+
+    /// Asks for an entry that lies in the slab to be brought into the cache.
+    ///
+    /// Called for keys that were [prefetched](Self::prefetch) some records earlier, as it reads
+    /// their lines; does nothing for entries that lie in the lines themselves.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: u64) {
+        if !Pair::<K, V>::INLINE && self.old.is_none() {
+            self.prefetch_cell(hash);
         }
     }
 
@@ -160,6 +172,32 @@ impl<K: Key, V> Table<K, V> {
     /// changed.
     #[inline]
     pub fn slot(
+        &mut self,
+        key: KeyRef<'_>,
+        epoch: u64,
+        init: impl FnOnce() -> V,
+    ) -> Slot<'_, K, V> {
+        if self.old.is_none()
+            && let Some(index) = self.probe(key)
+        {
+            let place = Place {
+                index,
+                in_old: false,
+            };
+            let changed_in = Some(self.mark(place, epoch));
+            let pair = self.pair_mut(place);
+            return Slot {
+                key: &pair.key,
+                value: &mut pair.value,
+                changed_in,
+            };
+        }
+        self.slot_anew(key, epoch, init)
+    }
+
+    /// The part of [`slot`](Self::slot) that new keys and rehashes take.
+    #[inline(never)]
+    fn slot_anew(
         &mut self,
         key: KeyRef<'_>,
         epoch: u64,

@@ -227,3 +227,90 @@ impl Ord for KeyBytes {
         (**self).cmp(&**other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timer(timestamp: i64, key: &[u8], namespace: i64) -> TimerRef<'_> {
+        TimerRef {
+            timestamp,
+            key,
+            namespace,
+        }
+    }
+
+    #[test]
+    fn a_timer_is_unique_per_key_namespace_and_timestamp() {
+        let mut timers = Timers::<u8>::new();
+        assert!(timers.register(timer(10, &[1], 0)));
+        assert!(!timers.register(timer(10, &[1], 0)));
+        assert!(timers.register(timer(10, &[1], 1)));
+        assert!(timers.register(timer(10, &[2], 0)));
+        assert!(timers.register(timer(11, &[1], 0)));
+        assert_eq!(timers.len(), 4);
+        assert!(timers.delete(timer(10, &[1], 1)));
+        assert!(!timers.delete(timer(10, &[1], 1)));
+        assert_eq!(timers.len(), 3);
+    }
+
+    #[test]
+    fn timers_fire_by_time_then_key_then_namespace_and_never_early() {
+        let mut timers = Timers::<String>::default();
+        let long = "a key that does not fit into an entry of the tree";
+        for (timestamp, key, namespace) in [
+            (5, "b", 0),
+            (5, "a", 2),
+            (5, "a", -1),
+            (-3, "z", 0),
+            (5, long, 0),
+            (9, "a", 0),
+        ] {
+            assert!(timers.register(timer(timestamp, key.as_bytes(), namespace)));
+        }
+        assert_eq!(timers.next(), Some(-3));
+        let order: Vec<_> = timers
+            .iter()
+            .map(|timer| (timer.timestamp, timer.namespace))
+            .collect();
+        assert_eq!(order, [(-3, 0), (5, -1), (5, 2), (5, 0), (5, 0), (9, 0)]);
+        let behind = timers.iter_after(timer(5, b"a", 2)).count();
+        assert_eq!(behind, 3);
+        let mut fired = Vec::new();
+        while let Some(timer) = timers.pop_due(5) {
+            fired.push((timer.timestamp, timer.key, timer.namespace));
+        }
+        let expected = [
+            (-3, "z", 0),
+            (5, "a", -1),
+            (5, "a", 2),
+            (5, long, 0),
+            (5, "b", 0),
+        ];
+        assert_eq!(
+            fired,
+            expected.map(|(at, key, namespace)| (at, key.to_owned(), namespace))
+        );
+        assert_eq!(timers.pop_due(8), None);
+        assert_eq!(timers.next(), Some(9));
+    }
+
+    #[test]
+    fn bytes_follow_the_timers() {
+        let mut timers = Timers::<Vec<u8>>::new();
+        assert_eq!(timers.bytes(), 0);
+        timers.register(timer(1, &[0; 22], 0));
+        let inline = timers.bytes();
+        timers.register(timer(1, &[0; 100], 0));
+        assert_eq!(timers.bytes(), 2 * inline + 100);
+        timers.register(timer(1, &[0; 100], 0));
+        assert_eq!(
+            timers.bytes(),
+            2 * inline + 100,
+            "a timer that is there costs nothing"
+        );
+        while timers.pop_due(1).is_some() {}
+        assert_eq!(timers.bytes(), 0);
+        assert!(timers.is_empty());
+    }
+}

@@ -145,6 +145,11 @@ fn fingerprints_tell_shapes_apart_and_are_fixed() {
         "the type of a field changed"
     );
     assert_eq!(Meters::FINGERPRINT, other::Meters::FINGERPRINT);
+    assert_eq!(
+        Meters::FINGERPRINT,
+        0xf769_9e1c_8953_290f,
+        "checkpoints hold this value"
+    );
     assert_ne!(u64::FINGERPRINT, i64::FINGERPRINT);
     assert_ne!(<[u8; 3]>::FINGERPRINT, <[u8; 4]>::FINGERPRINT);
     assert_ne!(Vec::<u8>::FINGERPRINT, VecDeque::<u8>::FINGERPRINT);

@@ -1,12 +1,15 @@
 //! Finding, filling and emptying lines.
 
-use super::lines::{Line, Lines};
+use super::lines::{Line, Lines, prefetch};
 use super::pair::Pair;
 use super::{LINES_MIN, Table};
 use crate::key::{Key, KeyRef};
 
 /// Marks of removed entries that one removal clears at most.
 const CLEAR_MAX: usize = 64;
+
+/// Lines in which a prefetch looks for an entry.
+const CELL_PROBES_MAX: usize = 8;
 
 /// Where an entry lies. Valid until the next change of the table.
 #[derive(Clone, Copy)]
@@ -19,18 +22,37 @@ impl<K: Key, V> Table<K, V> {
     /// Finds the line of a key.
     #[inline]
     pub(super) fn find(&self, key: KeyRef<'_>) -> Option<Place> {
+        if self.old.is_some() {
+            return self.find_in_both(key);
+        }
+        self.probe(key).map(|index| Place {
+            index,
+            in_old: false,
+        })
+    }
+
+    /// Finds a key while entries are being moved, in the likelier table first.
+    ///
+    /// Keys that are still to be moved are not looked for in the new table, whose memory may not
+    /// have been touched yet: a page fault per new key is what would stop the core.
+    #[cold]
+    fn find_in_both(&self, key: KeyRef<'_>) -> Option<Place> {
+        let old = self.old.as_ref()?;
+        let home = old.lines.home(key.hash);
+        if home >= old.cursor && home < old.ahead_from {
+            return self.find_in_old(key);
+        }
         match self.probe(key) {
             Some(index) => Some(Place {
                 index,
                 in_old: false,
             }),
-            None if self.old.is_none() => None,
             None => self.find_in_old(key),
         }
     }
 
     #[inline]
-    fn probe(&self, key: KeyRef<'_>) -> Option<usize> {
+    pub(super) fn probe(&self, key: KeyRef<'_>) -> Option<usize> {
         let mut index = self.lines.home(key.hash);
         loop {
             let line = self.lines.line(index);
@@ -44,7 +66,6 @@ impl<K: Key, V> Table<K, V> {
         }
     }
 
-    #[cold]
     fn find_in_old(&self, key: KeyRef<'_>) -> Option<Place> {
         let old = self.old.as_ref()?;
         // A key whose home was moved already can only lie where the cursor is or behind it.
@@ -63,6 +84,23 @@ impl<K: Key, V> Table<K, V> {
             index = old.lines.next(index).max(old.cursor);
         }
         None
+    }
+
+    /// Prefetches the cell of the first line near the home line that has this hash.
+    #[inline]
+    pub(super) fn prefetch_cell(&self, hash: u64) {
+        let mut index = self.lines.home(hash);
+        for _ in 0..CELL_PROBES_MAX {
+            let line = self.lines.line(index);
+            if line.hash == hash && line.is_occupied() {
+                prefetch(self.slab.address(slab_index(line)));
+                return;
+            }
+            if line.is_empty() {
+                return;
+            }
+            index = self.lines.next(index);
+        }
     }
 
     #[inline]
@@ -154,26 +192,30 @@ impl<K: Key, V> Table<K, V> {
             value: init(),
         };
         self.make_room();
-        let mut index = self.lines.home(key.hash);
-        while self.lines.line(index).is_occupied() {
-            index = self.lines.next(index);
-        }
-        if self.lines.line(index).is_empty() {
-            self.used += 1;
-        }
-        self.live += 1;
+        let place = self.claim(key.hash);
         if Pair::<K, V>::INLINE {
-            let payload = self.lines.line_mut(index).payload.as_mut_ptr();
+            let payload = self.line_mut(place).payload.as_mut_ptr();
             // SAFETY: `INLINE` says that the pair fits the payload in size and alignment; the line
             // is not occupied, so nothing is overwritten that would have to be dropped.
             unsafe { payload.cast::<Pair<K, V>>().write(pair) };
         } else {
             let cell = self.slab.insert(pair);
-            set_slab_index(self.lines.line_mut(index), cell);
+            set_slab_index(self.line_mut(place), cell);
         }
-        let line = self.lines.line_mut(index);
+        let line = self.line_mut(place);
         line.hash = key.hash;
         line.occupy(epoch);
+        place
+    }
+
+    /// Finds a free line for a new key and counts it as in use.
+    fn claim(&mut self, hash: u64) -> Place {
+        if let Some(place) = self.old.as_mut().and_then(|old| old.claim(hash)) {
+            return place;
+        }
+        let index = self.lines.free(hash);
+        self.used += usize::from(self.lines.line(index).is_empty());
+        self.live += 1;
         Place {
             index,
             in_old: false,

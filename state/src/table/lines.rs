@@ -13,8 +13,14 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 /// Bytes of a line that hold a key and a value, or a slab index.
 pub(super) const PAYLOAD_BYTES: usize = 48;
 
-/// Size of a huge page, and of the pieces in which mapped memory is given back.
+/// Size of a huge page.
 const HUGE_PAGE: usize = 2 << 20;
+
+/// Least size of lines that are mapped on their own; the allocator would clear them at once.
+const MAPPED_MIN: usize = 128 << 10;
+
+/// Size of the pieces in which memory of small pages is given back: some ten microseconds each.
+const PIECE: usize = 64 << 10;
 
 /// Spreads hashes whose low bits are fixed by the key group; 2^64 divided by the golden ratio.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -104,7 +110,11 @@ pub(super) struct Lines {
 
 enum Memory {
     Heap,
-    Mapped { base: NonNull<u8>, length: usize },
+    Mapped {
+        base: NonNull<u8>,
+        length: usize,
+        piece: usize,
+    },
 }
 
 // SAFETY: `Lines` owns its memory alone, as a `Box<[Line]>` would; what the payloads hold is
@@ -167,26 +177,31 @@ impl Lines {
         unsafe { self.first.add(index).as_mut() }
     }
 
+    /// The first line from the home of `hash` on that holds no entry; there is one.
+    #[inline]
+    pub(super) fn free(&self, hash: u64) -> usize {
+        let mut index = self.home(hash);
+        while self.line(index).is_occupied() {
+            index = self.next(index);
+        }
+        index
+    }
+
     /// Asks for the home line of `hash` to be brought into the cache.
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
-        let line = self.first.as_ptr().wrapping_add(self.home(hash));
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch reads nothing that the program can see and faults at no address.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(line.cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = line;
+        prefetch(self.first.as_ptr().wrapping_add(self.home(hash)));
     }
 
-    /// Gives the memory of the lines before `index` back, in whole huge pages. They are never read
+    /// Gives the memory of the lines before `index` back, in whole pieces. They are never read
     /// again.
     #[inline]
     pub(super) fn release_before(&mut self, index: usize) {
-        let end = (index * size_of::<Line>()) / HUGE_PAGE * HUGE_PAGE;
-        if end > self.released && matches!(self.memory, Memory::Mapped { .. }) {
+        let Memory::Mapped { piece, .. } = self.memory else {
+            return;
+        };
+        let end = (index * size_of::<Line>()) / piece * piece;
+        if end > self.released {
             self.release(end);
         }
     }
@@ -213,7 +228,7 @@ impl Drop for Lines {
         match self.memory {
             // SAFETY: the memory came from `alloc_zeroed` with this very layout.
             Memory::Heap => unsafe { dealloc(self.first.as_ptr().cast(), layout(self.count)) },
-            Memory::Mapped { base, length } => {
+            Memory::Mapped { base, length, .. } => {
                 // SAFETY: `base` and `length` are one mapping made by `map`, and no reference into
                 // it is left.
                 let outcome = unsafe { rustix::mm::munmap(base.as_ptr().cast(), length) };
@@ -221,6 +236,19 @@ impl Drop for Lines {
             }
         }
     }
+}
+
+/// Asks for the cache line at an address, which need not be valid.
+#[inline]
+pub(super) fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing that the program can see and faults at no address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 fn layout(count: usize) -> Layout {
@@ -232,7 +260,7 @@ fn layout(count: usize) -> Layout {
 
 fn allocate(count: usize) -> (NonNull<Line>, Memory) {
     let layout = layout(count);
-    if layout.size() >= HUGE_PAGE && !cfg!(miri) {
+    if layout.size() >= MAPPED_MIN && !cfg!(miri) {
         return map(layout);
     }
     // SAFETY: the layout is not empty, as `count` is at least 2.
@@ -243,9 +271,10 @@ fn allocate(count: usize) -> (NonNull<Line>, Memory) {
     }
 }
 
-/// Maps zeroed memory of its own whose first line starts a huge page.
+/// Maps zeroed memory of its own; if it is large, its first line starts a huge page.
 fn map(layout: Layout) -> (NonNull<Line>, Memory) {
-    let length = layout.size() + HUGE_PAGE;
+    let is_huge = layout.size() >= HUGE_PAGE;
+    let length = layout.size() + if is_huge { HUGE_PAGE } else { 0 };
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
     // SAFETY: the kernel chooses the address of a fresh mapping, so no memory in use is replaced.
@@ -254,13 +283,31 @@ fn map(layout: Layout) -> (NonNull<Line>, Memory) {
     let Some(base) = mapped.ok().and_then(|base| NonNull::new(base.cast::<u8>())) else {
         handle_alloc_error(layout);
     };
+    if !is_huge {
+        return (
+            base.cast(),
+            Memory::Mapped {
+                base,
+                length,
+                piece: PIECE,
+            },
+        );
+    }
     let skip = base.as_ptr().align_offset(HUGE_PAGE);
     assert!(skip < HUGE_PAGE, "no huge page starts within {skip} bytes");
     // SAFETY: `skip` is below `HUGE_PAGE`, by which the mapping is longer than the lines.
     let first = unsafe { base.add(skip) };
-    // SAFETY: the range lies inside the mapping made above. Advice changes no contents; a kernel
-    // without huge pages refuses it, and small pages do as well.
-    let _ =
-        unsafe { rustix::mm::madvise(first.as_ptr().cast(), layout.size(), Advice::LinuxHugepage) };
-    (first.cast(), Memory::Mapped { base, length })
+    let start = first.as_ptr().cast();
+    // SAFETY: the range lies inside the mapping made above, and advice changes no contents.
+    let advised = unsafe { rustix::mm::madvise(start, layout.size(), Advice::LinuxHugepage) };
+    // A kernel without huge pages refuses, and small pages do as well.
+    let piece = if advised.is_ok() { HUGE_PAGE } else { PIECE };
+    (
+        first.cast(),
+        Memory::Mapped {
+            base,
+            length,
+            piece,
+        },
+    )
 }

@@ -71,106 +71,145 @@ impl<const N: usize> Value<N> {
     }
 }
 
-/// Runs steps on a table and a model. With few `hashes`, keys collide.
-fn run<K: Key + Sample, const N: usize>(steps: &[Step], hashes: u64) -> Result<(), TestCaseError> {
-    let alive = Rc::new(());
-    let mut table = Table::<K, Value<N>>::with_capacity(0);
-    let mut model = BTreeMap::<K, (u32, u64)>::new();
-    let mut cursor = 0;
-    let mut bytes = Vec::new();
-    for (epoch, step) in (1..).zip(steps) {
-        let (Step::Insert(number, _)
-        | Step::Access(number)
-        | Step::Change(number)
-        | Step::Remove(number)
-        | Step::Enter(number, _)
-        | Step::Sweep(_, number)) = *step
-        else {
-            table.rehash_step();
-            continue;
+/// A table, and a map from keys to values and epochs that is told the same things.
+struct Twins<K: Key, const N: usize> {
+    table: Table<K, Value<N>>,
+    model: BTreeMap<K, (u32, u64)>,
+    alive: Rc<()>,
+    cursor: usize,
+}
+
+impl<K: Key + Sample, const N: usize> Twins<K, N> {
+    fn apply(&mut self, step: &Step, epoch: u64, hashes: u64) -> Result<(), TestCaseError> {
+        let (number, value) = match *step {
+            Step::Insert(number, value) | Step::Enter(number, value) => (number, value),
+            Step::Access(number) | Step::Change(number) | Step::Remove(number) => (number, 7),
+            Step::Sweep(lines, part) => return self.sweep(lines, part),
+            Step::Rehash => {
+                self.table.rehash_step();
+                return Ok(());
+            }
         };
         let key = K::of(number);
-        bytes.clear();
+        let mut bytes = Vec::new();
         key.encode(&mut bytes);
         let at = KeyRef {
             hash: hash(&bytes) % hashes,
             bytes: &bytes,
         };
-        table.prefetch(at.hash);
-        prop_assert_eq!(
-            table.get(at).map(Value::check),
-            model.get(&key).map(|(value, _)| *value)
-        );
-        match *step {
-            Step::Insert(_, value) => {
-                let before = table.insert(at, epoch, Value::new(value, &alive));
-                let expected = model.insert(key, (value, epoch));
-                prop_assert_eq!(before.map(|v| v.check()), expected.map(|(value, _)| value));
+        let expected = self.model.get(&key).copied();
+        self.table.prefetch(at.hash);
+        self.table.prefetch_entry(at.hash);
+        let found = self.table.get(at).map(Value::check);
+        prop_assert_eq!(found, expected.map(|(value, _)| value));
+        let fresh = Value::new(value, &self.alive);
+        match step {
+            Step::Insert(..) => {
+                let before = self.table.insert(at, epoch, fresh);
+                prop_assert_eq!(before.map(|v| v.check()), found);
+                self.model.insert(key, (value, epoch));
             }
             Step::Access(_) => {
-                let slot = table.slot(at, epoch, || Value::new(7, &alive));
-                let expected = model.get(&key).map(|(_, epoch)| *epoch);
-                prop_assert_eq!((slot.key, slot.changed_in), (&key, expected));
-                model.entry(key).or_insert((7, epoch)).1 = epoch;
+                let slot = self.table.slot(at, epoch, || fresh);
+                prop_assert_eq!((slot.key, slot.changed_in), (&key, expected.map(|e| e.1)));
+                self.model.insert(key, (found.unwrap_or(value), epoch));
             }
             Step::Change(_) => {
-                let value = table.get_mut(at, epoch);
-                prop_assert_eq!(value.is_some(), model.contains_key(&key));
-                if let (Some(value), Some(expected)) = (value, model.get_mut(&key)) {
-                    *value = Value::new(value.check().wrapping_add(1), &alive);
-                    *expected = (value.number, epoch);
+                let present = self.table.get_mut(at, epoch);
+                prop_assert_eq!(present.as_ref().map(|v| v.check()), found);
+                if let Some(present) = present {
+                    *present = fresh;
+                    self.model.insert(key, (value, epoch));
                 }
             }
             Step::Remove(_) => {
-                let removed = table.remove(at).map(|value| value.check());
-                prop_assert_eq!(removed, model.remove(&key).map(|(value, _)| value));
+                prop_assert_eq!(self.table.remove(at).map(|v| v.check()), found);
+                self.model.remove(&key);
             }
-            Step::Enter(_, value) => match table.entry(at, epoch) {
-                Entry::Vacant(vacant) => {
-                    prop_assert_eq!(vacant.key(), at);
-                    vacant.insert(Value::new(value, &alive));
-                    prop_assert!(model.insert(key, (value, epoch)).is_none());
-                }
-                Entry::Occupied(entry) => {
-                    let (present, changed_in) = (entry.value().check(), entry.changed_in());
-                    prop_assert_eq!(model.get(&key), Some(&(present, changed_in)));
-                    prop_assert_eq!(entry.key(), &key);
-                    if value % 2 == 0 {
-                        entry.remove();
-                        model.remove(&key);
-                    } else {
-                        entry.into_mut().1.padding = [present; N];
-                        model.insert(key, (present, epoch));
-                    }
-                }
-            },
-            Step::Sweep(lines, part) => table.sweep(&mut cursor, lines, |key, value| {
-                let keep = u64::from(value.check()) % part != 0;
-                if !keep {
-                    assert!(model.remove(key).is_some());
-                }
-                keep
-            }),
-            Step::Rehash => {}
+            _ => self.enter(at, key, epoch, fresh)?,
         }
-        prop_assert_eq!(table.len(), model.len());
+        Ok(())
+    }
+
+    fn enter(
+        &mut self,
+        at: KeyRef<'_>,
+        key: K,
+        epoch: u64,
+        fresh: Value<N>,
+    ) -> Result<(), TestCaseError> {
+        let value = fresh.check();
+        match self.table.entry(at, epoch) {
+            Entry::Vacant(vacant) => {
+                prop_assert_eq!(vacant.key(), at);
+                prop_assert_eq!(vacant.insert(fresh).0, &key);
+                prop_assert!(self.model.insert(key, (value, epoch)).is_none());
+            }
+            Entry::Occupied(entry) => {
+                let present = (entry.value().check(), entry.changed_in());
+                prop_assert_eq!(self.model.get(&key), Some(&present));
+                prop_assert_eq!(entry.key(), &key);
+                if value.is_multiple_of(2) {
+                    prop_assert_eq!(&entry.remove().0, &key);
+                    self.model.remove(&key);
+                } else {
+                    *entry.into_mut().1 = fresh;
+                    self.model.insert(key, (value, epoch));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self, lines: usize, part: u64) -> Result<(), TestCaseError> {
+        let model = &mut self.model;
+        self.table.sweep(&mut self.cursor, lines, |key, value| {
+            let keep = u64::from(value.check()) % part != 0;
+            if !keep {
+                assert!(
+                    model.remove(key).is_some(),
+                    "{key:?} was swept but never there"
+                );
+            }
+            keep
+        });
+        Ok(())
+    }
+}
+
+/// Runs steps on a table and a model. With few `hashes`, keys collide.
+fn run<K: Key + Sample, const N: usize>(steps: &[Step], hashes: u64) -> Result<(), TestCaseError> {
+    let alive = Rc::new(());
+    let table = Table::with_capacity(0);
+    let model = BTreeMap::new();
+    let mut twins = Twins::<K, N> {
+        table,
+        model,
+        alive: Rc::clone(&alive),
+        cursor: 0,
+    };
+    for (epoch, step) in (1..).zip(steps) {
+        twins.apply(step, epoch, hashes)?;
+        prop_assert_eq!(twins.table.len(), twins.model.len());
         prop_assert_eq!(
             Rc::strong_count(&alive),
-            1 + model.len(),
-            "values leak or die twice"
+            2 + twins.model.len(),
+            "a leak or a double drop"
         );
     }
+    let Twins {
+        table,
+        model,
+        alive: copy,
+        ..
+    } = twins;
     let found: BTreeMap<K, (u32, u64)> = table
         .entries()
         .map(|entry| (entry.key.clone(), (entry.value.check(), entry.changed_in)))
         .collect();
-    prop_assert_eq!(
-        table.entries().count(),
-        model.len(),
-        "an entry occurs twice"
-    );
+    prop_assert_eq!(table.iter().count(), model.len(), "an entry occurs twice");
     prop_assert_eq!(found, model);
-    drop(table);
+    drop((table, copy));
     prop_assert_eq!(Rc::strong_count(&alive), 1, "values outlive the table");
     Ok(())
 }
@@ -178,7 +217,11 @@ fn run<K: Key + Sample, const N: usize>(steps: &[Step], hashes: u64) -> Result<(
 const CASES: u32 = if cfg!(miri) { 2 } else { 200 };
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: CASES,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn inline_entries_behave_like_a_map(steps in prop::collection::vec(step(300), 1..2_000)) {

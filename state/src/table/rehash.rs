@@ -2,18 +2,20 @@
 //!
 //! A rehash starts an empty second table; every change of the table then moves a bounded number of
 //! entries. Home lines keep their order from one size to another, so both tables are walked front
-//! to back. The quota is such that a rehash ends before the new table fills up: the proportions are
-//! spelled out at [`Table::make_room`].
+//! to back, and until its turn comes a new key still goes into the old table: the new one's memory
+//! is touched page by page in order, never all over. The quota is such that a rehash ends before a
+//! table fills up: the proportions are spelled out at `make_room`.
 
 use super::Table;
+use super::access::Place;
 use super::lines::Lines;
 use crate::key::Key;
 
 /// Entries that one change moves at most.
-const MOVED_MAX: usize = 8;
+const MOVED_MAX: usize = 4;
 
 /// Lines that one change passes at most.
-const PASSED_MAX: usize = 64;
+const PASSED_MAX: usize = 32;
 
 /// A table that is being emptied, front to back.
 pub(super) struct Migration {
@@ -22,6 +24,31 @@ pub(super) struct Migration {
     pub(super) cursor: usize,
     /// Entries that were not moved yet.
     pub(super) live: usize,
+    /// From this home line on, entries may have gone to the new table before their turn: those of a
+    /// run that goes past the last line.
+    pub(super) ahead_from: usize,
+}
+
+impl Migration {
+    /// Finds a free line for a new key whose turn has not come, and counts its entry.
+    pub(super) fn claim(&mut self, hash: u64) -> Option<Place> {
+        let mut index = self.lines.home(hash);
+        if index < self.cursor {
+            return None;
+        }
+        for _ in self.cursor..self.lines.count() {
+            if !self.lines.line(index).is_occupied() {
+                self.live += 1;
+                return Some(Place {
+                    index,
+                    in_old: true,
+                });
+            }
+            index = self.lines.next(index).max(self.cursor);
+        }
+        self.ahead_from = self.ahead_from.min(self.lines.home(hash));
+        None
+    }
 }
 
 impl<K: Key, V> Table<K, V> {
@@ -50,10 +77,11 @@ impl<K: Key, V> Table<K, V> {
             if !line.is_occupied() {
                 continue;
             }
-            let mut index = self.lines.home(line.hash);
-            while self.lines.line(index).is_occupied() {
-                index = self.lines.next(index);
+            let home = old.lines.home(line.hash);
+            if home >= old.cursor {
+                old.ahead_from = old.ahead_from.min(home);
             }
+            let index = self.lines.free(line.hash);
             let target = self.lines.line_mut(index);
             self.used += usize::from(target.is_empty());
             target.move_from(line);
@@ -71,10 +99,10 @@ impl<K: Key, V> Table<K, V> {
     /// Makes sure that one more line can be used.
     ///
     /// With `n` lines, a rehash starts when `n / 2` are used. If more than `n / 4` hold entries the
-    /// new table has `2 n` lines: it has room for `n / 2` entries besides those that move, and they
-    /// have moved after `n / 16` changes. Otherwise marks of removed entries fill the table; a new
-    /// one of `n` lines has room for `n / 4` more. Shrinking leaves room for `n / 16` and takes at
-    /// most `3 n / 128` changes.
+    /// new table has `2 n` lines, and they have moved after `n / 8` changes: neither is the old one
+    /// then filled beyond 5/8 nor the new one beyond 5/16. Otherwise marks of removed entries fill
+    /// the table; a new one of `n` lines has room for `n / 4` more. Shrinking leaves room for
+    /// `n / 16` and takes at most `3 n / 64` changes.
     #[inline]
     pub(super) fn make_room(&mut self) {
         let count = self.lines.count();
@@ -102,8 +130,118 @@ impl<K: Key, V> Table<K, V> {
             lines,
             cursor: 0,
             live: self.live,
+            ahead_from: usize::MAX,
         }));
         self.live = 0;
         self.used = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyRef;
+
+    fn insert(table: &mut Table<u64, u64>, key: u64) {
+        table.insert(KeyRef::new(&key.to_be_bytes()), 1, key);
+    }
+
+    const COUNT: u64 = if cfg!(miri) { 2_000 } else { 300_000 };
+
+    #[test]
+    fn no_change_moves_more_than_its_quota() {
+        let mut table = Table::with_capacity(0);
+        let (mut before, mut rehashes) = (None, 0);
+        for key in 0..COUNT {
+            insert(&mut table, key);
+            let now = table
+                .old
+                .as_ref()
+                .map(|old| (old.lines.count(), old.cursor));
+            match (before, now) {
+                (Some((lines, from)), Some((same, to))) => {
+                    assert_eq!(lines, same, "a rehash started before the last one ended");
+                    assert!(to > from && to - from <= PASSED_MAX, "passed {from}..{to}");
+                }
+                (Some((lines, from)), None) => assert!(lines - from <= PASSED_MAX),
+                (None, Some((_, to))) => {
+                    assert_eq!(to, 0);
+                    rehashes += 1;
+                }
+                (None, None) => {}
+            }
+            before = now;
+            assert_eq!(table.len() as u64, key + 1);
+        }
+        assert!(rehashes > 5, "{rehashes}");
+        for key in 0..COUNT {
+            let found = table.get(KeyRef::new(&key.to_be_bytes()));
+            assert_eq!(found, Some(&key));
+        }
+    }
+
+    #[test]
+    fn keys_that_wait_their_turn_leave_the_new_table_alone() {
+        let mut table = Table::with_capacity(0);
+        let mut key = 0;
+        while table.old.is_none() || table.lines.count() < 1_024 {
+            insert(&mut table, key);
+            key += 1;
+        }
+        let old = table.old.as_ref().map_or(0, |old| old.live);
+        assert_eq!(
+            (table.live, old as u64),
+            (0, key),
+            "the rehash has only just begun"
+        );
+        insert(&mut table, key);
+        let last = (0..table.lines.count())
+            .rev()
+            .find(|index| table.lines.line(*index).is_occupied());
+        let cursor = table.old.as_ref().map_or(0, |old| old.cursor);
+        let wrapped = table
+            .old
+            .as_ref()
+            .is_some_and(|old| old.ahead_from != usize::MAX);
+        assert!(
+            wrapped || last.is_none_or(|last| last <= 4 * cursor + 8),
+            "{last:?} {cursor}"
+        );
+    }
+
+    #[test]
+    fn memory_returns_when_entries_go() {
+        let mut table = Table::with_capacity(0);
+        let empty = table.bytes();
+        for round in 0..2 {
+            (0..COUNT).for_each(|key| insert(&mut table, key));
+            assert!(table.bytes() as u64 > COUNT * 64, "round {round}");
+            for key in 0..COUNT {
+                assert_eq!(table.remove(KeyRef::new(&key.to_be_bytes())), Some(key));
+            }
+            let mut cursor = 0;
+            for _ in 0..COUNT {
+                table.sweep(&mut cursor, 64, |_, _| true);
+            }
+            assert_eq!(table.bytes(), empty, "round {round}");
+        }
+    }
+
+    #[test]
+    fn churn_at_constant_size_does_not_grow_the_table() {
+        let mut table = Table::with_capacity(1_000);
+        let lines = table.line_count();
+        for key in 0..COUNT {
+            insert(&mut table, key);
+            if let Some(gone) = key.checked_sub(500) {
+                assert_eq!(table.remove(KeyRef::new(&gone.to_be_bytes())), Some(gone));
+            }
+            assert!(
+                table.line_count() <= 2 * lines,
+                "{} lines",
+                table.line_count()
+            );
+        }
+        assert_eq!(table.len(), 500);
     }
 }

@@ -106,6 +106,18 @@ impl<T> Slab<T> {
         number as u32
     }
 
+    /// Where the value under an index lies, for a prefetch.
+    #[inline]
+    pub(super) fn address(&self, index: u32) -> *const T {
+        match &self.chunks[(index >> Self::SHIFT) as usize].cells {
+            Some(cells) => cells
+                .as_ptr()
+                .wrapping_add((index & Self::CELL_MASK) as usize)
+                .cast(),
+            None => std::ptr::null(),
+        }
+    }
+
     /// The value under an index.
     ///
     /// # Safety
