@@ -1,1 +1,3 @@
-//! (skeleton)
+//! The built-in jobs.
+
+pub mod fraud_p;

@@ -2,4 +2,10 @@
 //!
 //! The rule is pure: it reads no clock and knows nothing of the engine.
 
+pub mod digest;
+mod job;
 pub mod rule;
+pub mod stream;
+mod zipf;
+
+pub use job::{Assign, Enriched, Options, Verdict, enrich, fraud_p};

@@ -13,6 +13,7 @@ pub const AMOUNT_FACTOR: f64 = 10.0;
 pub const MEAN_WEIGHT: f64 = 0.05;
 
 /// What is remembered of one user: forty bytes, whatever the user does.
+#[thalweg::record]
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Profile {
     /// The start of the newest hour.

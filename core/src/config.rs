@@ -1,0 +1,67 @@
+//! Configuration of the runtime.
+
+/// Buffers and credits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// Bytes of a buffer within a node.
+    pub buffer_size: usize,
+    /// Buffers, that is credits, per channel.
+    pub credits: usize,
+    /// Bytes that one record may fill at most.
+    pub overdraft: usize,
+    /// Engine nanoseconds after which a partly filled buffer leaves a busy core.
+    pub flush_after: u64,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            buffer_size: 16 << 10,
+            credits: 16,
+            overdraft: 64 << 20,
+            flush_after: 100_000,
+        }
+    }
+}
+
+/// What a core does when there is nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// Spin for a while, then sleep until something comes.
+    Park,
+    /// Never sleep.
+    Spin,
+}
+
+/// What a core's thread is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rim {
+    /// A glommio executor (needs io_uring).
+    Glommio,
+    /// A plain pinned thread.
+    Thread,
+}
+
+/// How cores run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeConfig {
+    /// Buffers and credits.
+    pub network: NetworkConfig,
+    /// What an idle core does.
+    pub idle: Idle,
+    /// How long an idle core spins before it sleeps.
+    pub spin: std::time::Duration,
+    /// What a core's thread is.
+    pub rim: Rim,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            network: NetworkConfig::default(),
+            idle: Idle::Park,
+            spin: std::time::Duration::from_micros(100),
+            rim: Rim::Glommio,
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What streams share while a job is being built: the graph, and in run mode the parts of one core.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use thalweg_net::{ChannelId, Doorbell};
+
+use crate::config::NetworkConfig;
+use crate::error::Kind;
+use crate::graph::{JobGraph, NodeId, Partitioner};
+use crate::record::Record;
+use crate::runtime::{
+    Core, Exchange, ExchangeFeed, Gate, GatePort, Outlet, OutputPort, Parts, Port, Route, SinkPort,
+    SourceTask, Task,
+};
+use crate::sink::SinkContext;
+use crate::source::SourceContext;
+use crate::{Error, Result};
+
+use super::Tag;
+use super::roots::GateRoot;
+
+/// Why the job function is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// To record the graph.
+    Plan,
+    /// To make the operators of one core.
+    Run,
+}
+
+/// What a build needs from outside.
+#[derive(Clone)]
+pub(crate) struct Environment {
+    pub(crate) network: NetworkConfig,
+    pub(crate) doorbell: Option<Doorbell>,
+    pub(crate) inline_io: bool,
+    pub(crate) checkpoints: bool,
+    pub(crate) max_parallelism: u32,
+}
+
+impl Environment {
+    pub(crate) fn new(parallelism: usize, network: NetworkConfig) -> Self {
+        let cores = u32::try_from(parallelism).unwrap_or(u32::MAX);
+        Self {
+            network,
+            doorbell: None,
+            inline_io: true,
+            checkpoints: false,
+            max_parallelism: thalweg_state::group::default_max_parallelism(cores),
+        }
+    }
+}
+
+/// A job under construction on one core.
+pub(crate) struct Flow {
+    pub(crate) mode: Mode,
+    pub(crate) core: Rc<Core>,
+    pub(crate) env: Environment,
+    pub(crate) graph: RefCell<JobGraph>,
+    made: RefCell<Made>,
+    sides: RefCell<BTreeMap<(NodeId, String), Rc<dyn Any>>>,
+    error: RefCell<Option<Error>>,
+}
+
+#[derive(Default)]
+struct Made {
+    sources: Vec<(NodeId, Box<dyn SourceTask>)>,
+    gates: Vec<(NodeId, u32, Rc<RefCell<dyn GatePort>>)>,
+    outputs: Vec<(NodeId, u32, Rc<dyn OutputPort>)>,
+    sinks: Vec<(NodeId, Rc<dyn SinkPort>)>,
+}
+
+impl Flow {
+    pub(crate) fn new(mode: Mode, core: Rc<Core>, env: Environment) -> Rc<Self> {
+        let graph = JobGraph { max_parallelism: env.max_parallelism, ..JobGraph::default() };
+        Rc::new(Self {
+            mode,
+            core,
+            env,
+            graph: RefCell::new(graph),
+            made: RefCell::default(),
+            sides: RefCell::default(),
+            error: RefCell::new(None),
+        })
+    }
+
+    pub(crate) fn parallelism(&self) -> usize {
+        self.core.parallelism()
+    }
+
+    /// Notes an error; the first one is what the build returns.
+    pub(crate) fn fail(&self, error: Error) {
+        self.error.borrow_mut().get_or_insert(error);
+    }
+
+    pub(crate) fn take_error(&self) -> Result<()> {
+        self.error.borrow_mut().take().map_or(Ok(()), Err)
+    }
+
+    /// Whether this build makes the operators of `node`.
+    pub(crate) fn runs(&self, node: NodeId) -> bool {
+        self.mode == Mode::Run
+            && self.core.index() < self.graph.borrow().nodes[node].parallelism
+    }
+
+    pub(crate) fn name(&self, node: NodeId) -> Rc<str> {
+        self.graph.borrow().nodes[node].name.as_str().into()
+    }
+
+    /// Adds a node that starts a task.
+    pub(crate) fn add_head(&self, kind: &'static str, name: Option<&str>) -> NodeId {
+        let parallelism = self.parallelism();
+        self.graph.borrow_mut().add_node(kind, name, parallelism, true)
+    }
+
+    /// Adds a node that is fused to `from`.
+    pub(crate) fn add_fused(
+        &self,
+        from: NodeId,
+        kind: &'static str,
+        name: Option<&str>,
+    ) -> NodeId {
+        let mut graph = self.graph.borrow_mut();
+        let parallelism = graph.nodes[from].parallelism;
+        let node = graph.add_node(kind, name, parallelism, false);
+        graph.add_fused(from, node);
+        node
+    }
+
+    pub(crate) fn add_source(&self, node: NodeId, task: Box<dyn SourceTask>) {
+        self.made.borrow_mut().sources.push((node, task));
+    }
+
+    pub(crate) fn add_sink(&self, node: NodeId, sink: Rc<dyn SinkPort>) {
+        self.made.borrow_mut().sinks.push((node, sink));
+    }
+
+    /// Connects `from` with a new gate through buffers: returns the end of the sending chain and the gate.
+    pub(crate) fn exchange<T: Record, R: Route<T>>(
+        self: &Rc<Self>,
+        from: NodeId,
+        kind: &'static str,
+        partitioner: Partitioner,
+        route: R,
+    ) -> (ExchangeFeed<T, R>, GateRoot<T>) {
+        let node = self.add_head(kind, None);
+        let fingerprint = T::FINGERPRINT;
+        let id = self.graph.borrow_mut().add_exchange(from, node, partitioner, fingerprint);
+        let channel = ChannelId(id);
+        let network = self.env.network.clone();
+        let exchange = Rc::new(Exchange::<T>::new(channel, Rc::clone(&self.core), network));
+        let gate = Rc::new(RefCell::new(Gate::<T>::new(channel, Rc::clone(&self.core))));
+        let mut made = self.made.borrow_mut();
+        made.outputs.push((from, id, Rc::clone(&exchange) as _));
+        made.gates.push((node, id, Rc::clone(&gate) as _));
+        let feed = ExchangeFeed { exchange, route, receivers: None };
+        (feed, GateRoot { node, gate })
+    }
+
+    /// The port of a side output, made by whoever asks first.
+    pub(crate) fn side<T: 'static>(&self, node: NodeId, tag: &Tag<T>) -> Rc<Port<T>> {
+        let mut sides = self.sides.borrow_mut();
+        let key = (node, tag.name().to_owned());
+        let port = sides.entry(key).or_insert_with(|| Rc::new(Port::<T>::new()));
+        Rc::clone(port).downcast::<Port<T>>().unwrap_or_else(|_| {
+            self.fail(Error::new(
+                Kind::Graph,
+                format!("the side output \"{}\" is used with two types", tag.name()),
+            ));
+            Rc::new(Port::new())
+        })
+    }
+
+    pub(crate) fn source_context(&self) -> SourceContext {
+        SourceContext {
+            core: Rc::clone(&self.core),
+            doorbell: self.env.doorbell.clone(),
+            inline_io: self.env.inline_io,
+        }
+    }
+
+    pub(crate) fn sink_context(&self) -> SinkContext {
+        SinkContext {
+            core: Rc::clone(&self.core),
+            doorbell: self.env.doorbell.clone(),
+            inline_io: self.env.inline_io,
+            checkpoints: self.env.checkpoints,
+        }
+    }
+
+    /// Ends a build in run mode: opens exchanges and gates, and says what each task writes to.
+    pub(crate) fn finish(self: Rc<Self>) -> Result<Parts> {
+        self.take_error()?;
+        let graph = self.graph.borrow().clone();
+        graph.validate()?;
+        let made = std::mem::take(&mut *self.made.borrow_mut());
+        let mut parts = Parts {
+            core: Rc::clone(&self.core),
+            network: self.env.network.clone(),
+            sources: Vec::new(),
+            gates: (0..graph.channels()).map(|_| None).collect(),
+            outputs: (0..graph.channels()).map(|_| None).collect(),
+            sinks: Vec::new(),
+        };
+        let outlets = |head: NodeId| -> Vec<Rc<dyn Outlet>> {
+            let task = graph.task_of(head);
+            let outputs = made.outputs.iter().filter(|(from, ..)| task.contains(from));
+            let sinks = made.sinks.iter().filter(|(node, _)| task.contains(node));
+            let outputs = outputs.map(|(.., output)| Rc::clone(output) as Rc<dyn Outlet>);
+            outputs.chain(sinks.map(|(_, sink)| Rc::clone(sink) as Rc<dyn Outlet>)).collect()
+        };
+        let name = |node: NodeId| -> Rc<str> { graph.nodes[node].name.as_str().into() };
+        for (node, id, gate) in &made.gates {
+            if self.runs(*node) {
+                let edge = graph.edges.iter().find(|edge| edge.channel == Some(*id));
+                let senders = edge.map_or(0, |edge| graph.nodes[edge.from].parallelism);
+                gate.borrow_mut().open(senders, self.env.network.credits);
+                let inner = Rc::clone(gate);
+                let task = Task { name: name(*node), node: *node, inner, outlets: outlets(*node) };
+                parts.gates[*id as usize] = Some(task);
+            }
+        }
+        for (from, id, output) in &made.outputs {
+            if self.runs(*from) {
+                let edge = graph.edges.iter().find(|edge| edge.channel == Some(*id));
+                output.open(edge.map_or(0, |edge| graph.nodes[edge.to].parallelism));
+                parts.outputs[*id as usize] = Some(Rc::clone(output));
+            }
+        }
+        parts.sinks = made.sinks.iter().map(|(_, sink)| Rc::clone(sink)).collect();
+        let sources: Vec<_> = made.sources.iter().map(|(node, _)| outlets(*node)).collect();
+        let tasks = made.sources.into_iter().zip(sources);
+        parts.sources = tasks
+            .map(|((node, inner), outlets)| Task { name: name(node), node, inner, outlets })
+            .collect();
+        Ok(parts)
+    }
+}

@@ -1,0 +1,114 @@
+//! A job and its arguments; planning one, and running one in the caller's thread.
+
+use std::rc::Rc;
+
+use crate::config::NetworkConfig;
+use crate::dataflow::{Dataflow, Environment, Flow, Mode};
+use crate::graph::JobGraph;
+use crate::runtime::{Core, Link, Worker};
+use crate::time::{Clock, MachineClock};
+use crate::{Error, Result};
+
+/// A job: called once in plan mode and once on every core.
+pub trait Job: Fn(&Dataflow, &Args) -> Result<()> {}
+
+impl<F: Fn(&Dataflow, &Args) -> Result<()>> Job for F {}
+
+/// The arguments behind `--`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Args {
+    words: Vec<String>,
+}
+
+impl Args {
+    /// Arguments as words, without a program name.
+    pub fn new<W: Into<String>>(words: impl IntoIterator<Item = W>) -> Self {
+        Self { words: words.into_iter().map(Into::into).collect() }
+    }
+
+    /// The words.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    /// Parses the words as a clap struct.
+    ///
+    /// # Errors
+    /// A usage error with clap's own text: an unknown flag with a suggestion, a missing or malformed value.
+    #[cfg(feature = "cli")]
+    pub fn parse<P: clap::Parser>(&self) -> Result<P> {
+        let words = std::iter::once("job").chain(self.words.iter().map(String::as_str));
+        P::try_parse_from(words).map_err(|error| {
+            let text = error.render().to_string();
+            let text = text.trim().trim_start_matches("error: ").to_owned();
+            Error::usage(format!("cannot use the job's arguments: {text}"))
+        })
+    }
+}
+
+/// Records the graph of a job without opening anything.
+///
+/// # Errors
+/// Bad arguments, a graph that cannot run.
+pub fn plan(job: &dyn Job, args: &Args, parallelism: usize) -> Result<JobGraph> {
+    let core = Core::new(0, parallelism, Rc::new(MachineClock::new()));
+    let env = Environment::new(parallelism, NetworkConfig::default());
+    let flow = Flow::new(Mode::Plan, core, env);
+    job(&Dataflow { flow: Rc::clone(&flow) }, args)?;
+    flow.take_error()?;
+    let graph = flow.graph.borrow().clone();
+    graph.validate()?;
+    Ok(graph)
+}
+
+/// Builds the worker of one core.
+pub(crate) fn build(
+    job: &dyn Job,
+    args: &Args,
+    core: Rc<Core>,
+    env: Environment,
+    links: Vec<Option<Link>>,
+) -> Result<(Worker, JobGraph)> {
+    let flow = Flow::new(Mode::Run, core, env);
+    job(&Dataflow { flow: Rc::clone(&flow) }, args)?;
+    let graph = flow.graph.borrow().clone();
+    Ok((Worker::new(flow.finish()?, links), graph))
+}
+
+/// Runs a job to its end with all cores in the calling thread: for tests and examples. Nothing is pinned,
+/// nothing parks.
+///
+/// # Errors
+/// Whatever ends the job.
+pub fn run_local(job: impl Job, parallelism: usize) -> Result<()> {
+    let clock: Rc<dyn Clock> = Rc::new(MachineClock::new());
+    let env = Environment::new(parallelism, NetworkConfig::default());
+    let mut workers = local_workers(&job, &Args::default(), parallelism, &clock, &env)?;
+    loop {
+        let mut done = true;
+        for worker in &mut workers {
+            done &= worker.step()?.done;
+        }
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+/// The workers of all cores of a job, linked to each other, for one thread.
+pub(crate) fn local_workers(
+    job: &dyn Job,
+    args: &Args,
+    parallelism: usize,
+    clock: &Rc<dyn Clock>,
+    env: &Environment,
+) -> Result<Vec<Worker>> {
+    let channels = plan(job, args, parallelism)?.channels();
+    let links = crate::runtime::mesh(parallelism, channels, &env.network)?;
+    let cores = (0..parallelism).map(|index| Core::new(index, parallelism, Rc::clone(clock)));
+    let build = |(core, mesh): (_, crate::runtime::MeshNode)| {
+        let env = Environment { doorbell: Some(mesh.doorbell), ..env.clone() };
+        build(job, args, core, env, mesh.links).map(|(worker, _)| worker)
+    };
+    cores.zip(links).map(build).collect()
+}

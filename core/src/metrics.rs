@@ -1,0 +1,215 @@
+//! Counters and histograms of one core.
+//!
+//! Plain cells owned by the core, always on; other threads see copies that the worker makes between turns.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use hdrhistogram::Histogram;
+
+/// A counter of one core.
+#[derive(Debug, Default)]
+pub struct Counter(Cell<u64>);
+
+impl Counter {
+    /// Adds `n`.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.set(self.0.get() + n);
+    }
+
+    /// The count so far.
+    #[inline]
+    pub fn value(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// A histogram of one core: three significant digits, values from 1 to 2^42.
+#[derive(Debug)]
+pub struct Distribution(RefCell<Histogram<u64>>);
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Self(RefCell::new(empty_histogram()))
+    }
+}
+
+/// A histogram for nanoseconds: three significant digits up to more than an hour.
+pub fn empty_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 1 << 42, 3).expect("constant bounds are valid")
+}
+
+impl Distribution {
+    /// Records `value` `count` times; values above the bound count as the bound.
+    #[inline]
+    pub fn record(&self, value: u64, count: u64) {
+        self.0.borrow_mut().saturating_record(value);
+        if count > 1 {
+            let _ = self.0.borrow_mut().record_n(value.min((1 << 42) - 1), count - 1);
+        }
+    }
+
+    /// A copy of what was recorded so far.
+    pub fn snapshot(&self) -> Histogram<u64> {
+        self.0.borrow().clone()
+    }
+}
+
+/// An order-independent digest of hashes, kept by a core.
+#[derive(Debug, Default)]
+pub struct Fingerprint(Cell<FingerprintValue>);
+
+/// The value of a [`Fingerprint`]: equal for equal multisets of hashes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FingerprintValue {
+    /// How many hashes were folded.
+    pub count: u64,
+    /// Their wrapping sum.
+    pub sum: u64,
+    /// Their exclusive or.
+    pub xor: u64,
+}
+
+impl Fingerprint {
+    /// Takes a hash in.
+    #[inline]
+    pub fn fold(&self, hash: u64) {
+        let mut value = self.0.get();
+        value.count += 1;
+        value.sum = value.sum.wrapping_add(hash);
+        value.xor ^= hash;
+        self.0.set(value);
+    }
+
+    /// The digest so far.
+    pub fn value(&self) -> FingerprintValue {
+        self.0.get()
+    }
+}
+
+impl FingerprintValue {
+    /// Takes in what another core has folded.
+    pub fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.sum = self.sum.wrapping_add(other.sum);
+        self.xor ^= other.xor;
+    }
+}
+
+/// What a core counts.
+#[derive(Debug, Default)]
+pub struct CoreMetrics {
+    /// Records read by sources.
+    pub records_in: Counter,
+    /// Records handed to sinks.
+    pub records_out: Counter,
+    /// Records that came too late for a window or rule.
+    pub late: Counter,
+    /// Records that went to a dead letter output.
+    pub dead_letters: Counter,
+    /// Engine nanoseconds in turns that did something.
+    pub busy_nanos: Counter,
+    /// Nanoseconds from a record's scheduled time to its sink.
+    pub latency: Distribution,
+    /// The longest turn so far, and all of them, in nanoseconds.
+    pub turns: Distribution,
+    /// Gaps between two clock readings of turns that did no work: the machine's own hiccups.
+    pub hiccups: Distribution,
+    user_counters: RefCell<BTreeMap<String, Rc<Counter>>>,
+    user_histograms: RefCell<BTreeMap<String, Rc<Distribution>>>,
+    fingerprints: RefCell<BTreeMap<String, Rc<Fingerprint>>>,
+}
+
+/// Everything that a core has measured, for the thread that adds it up.
+#[derive(Debug, Clone)]
+pub struct CoreReport {
+    /// The core.
+    pub core: usize,
+    /// The counters.
+    pub counts: CoreSnapshot,
+    /// User fingerprints by name.
+    pub fingerprints: BTreeMap<String, FingerprintValue>,
+    /// User histograms by name.
+    pub histograms: BTreeMap<String, Histogram<u64>>,
+    /// See [`CoreMetrics::latency`].
+    pub latency: Histogram<u64>,
+    /// See [`CoreMetrics::turns`].
+    pub turns: Histogram<u64>,
+    /// See [`CoreMetrics::hiccups`].
+    pub hiccups: Histogram<u64>,
+}
+
+/// A copy of a core's metrics.
+#[derive(Debug, Clone)]
+pub struct CoreSnapshot {
+    /// The core.
+    pub core: usize,
+    /// See [`CoreMetrics::records_in`].
+    pub records_in: u64,
+    /// See [`CoreMetrics::records_out`].
+    pub records_out: u64,
+    /// See [`CoreMetrics::late`].
+    pub late: u64,
+    /// See [`CoreMetrics::dead_letters`].
+    pub dead_letters: u64,
+    /// See [`CoreMetrics::busy_nanos`].
+    pub busy_nanos: u64,
+    /// User counters by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+impl CoreMetrics {
+    /// The user's counter `name`, made at its first use.
+    pub fn counter(&self, name: &str) -> Rc<Counter> {
+        let mut counters = self.user_counters.borrow_mut();
+        Rc::clone(counters.entry(name.to_owned()).or_default())
+    }
+
+    /// The user's histogram `name`, made at its first use.
+    pub fn histogram(&self, name: &str) -> Rc<Distribution> {
+        let mut histograms = self.user_histograms.borrow_mut();
+        Rc::clone(histograms.entry(name.to_owned()).or_default())
+    }
+
+    /// The user's histograms by name.
+    pub fn user_histograms(&self) -> BTreeMap<String, Histogram<u64>> {
+        let histograms = self.user_histograms.borrow();
+        histograms.iter().map(|(name, values)| (name.clone(), values.snapshot())).collect()
+    }
+
+    /// The user's fingerprint `name`, made at its first use.
+    pub fn fingerprint(&self, name: &str) -> Rc<Fingerprint> {
+        let mut fingerprints = self.fingerprints.borrow_mut();
+        Rc::clone(fingerprints.entry(name.to_owned()).or_default())
+    }
+
+    /// A copy of everything: some 100 µs, most of it histograms.
+    pub fn report(&self, core: usize) -> CoreReport {
+        let fingerprints = self.fingerprints.borrow();
+        CoreReport {
+            core,
+            counts: self.snapshot(core),
+            fingerprints: fingerprints.iter().map(|(n, f)| (n.clone(), f.value())).collect(),
+            histograms: self.user_histograms(),
+            latency: self.latency.snapshot(),
+            turns: self.turns.snapshot(),
+            hiccups: self.hiccups.snapshot(),
+        }
+    }
+
+    /// A copy of the counters: some 100 ns and one allocation per user counter.
+    pub fn snapshot(&self, core: usize) -> CoreSnapshot {
+        let counters = self.user_counters.borrow();
+        CoreSnapshot {
+            core,
+            records_in: self.records_in.value(),
+            records_out: self.records_out.value(),
+            late: self.late.value(),
+            dead_letters: self.dead_letters.value(),
+            busy_nanos: self.busy_nanos.value(),
+            counters: counters.iter().map(|(name, c)| (name.clone(), c.value())).collect(),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Timestamps and watermarks, one generator per split.
+//!
+//! The watermark of the stream is the minimum over the splits that are neither idle nor finished. It never goes
+//! back. When all splits are idle the largest of their watermarks goes out, then the idleness itself, so the
+//! result does not depend on the order in which they fell silent.
+
+use std::rc::Rc;
+
+use super::{Blame, Chain, Feed, SplitEvent, named};
+use crate::Result;
+use crate::runtime::Core;
+use crate::time::{Emission, Generator, MAX, MIN, Stamp, Timestamp, WatermarkStrategy};
+
+/// A chain whose records get timestamps and watermarks.
+pub struct AssignTimestamps<C, T> {
+    pub(crate) chain: C,
+    pub(crate) name: Rc<str>,
+    pub(crate) strategy: WatermarkStrategy<T>,
+    pub(crate) core: Rc<Core>,
+}
+
+impl<T: 'static, C: Chain<T>> Chain<T> for AssignTimestamps<C, T> {
+    fn install<N: Feed<T>>(self, next: N) {
+        self.chain.install(AssignFeed {
+            name: self.name,
+            strategy: self.strategy,
+            core: self.core,
+            splits: Vec::new(),
+            current: usize::MAX,
+            emitted: MIN,
+            emitted_at: 0,
+            idle: false,
+            next,
+        });
+    }
+    named!();
+}
+
+struct AssignFeed<T, N> {
+    name: Rc<str>,
+    strategy: WatermarkStrategy<T>,
+    core: Rc<Core>,
+    splits: Vec<Split>,
+    current: usize,
+    emitted: Timestamp,
+    emitted_at: u64,
+    idle: bool,
+    next: N,
+}
+
+struct Split {
+    id: u32,
+    generator: Generator,
+    last_record: u64,
+    idle: bool,
+}
+
+impl<T, N: Feed<T>> AssignFeed<T, N> {
+    #[inline]
+    fn stamped(&self, record: &T, stamp: Stamp) -> Result<Stamp> {
+        let timestamp = match &self.strategy.timestamps {
+            Some(read) => Blame::call(&self.name, || read(record, stamp.timestamp)),
+            None => stamp.timestamp,
+        };
+        if timestamp == MIN {
+            return Err(no_timestamp(&self.name));
+        }
+        Ok(Stamp { timestamp, ..stamp })
+    }
+
+    /// Without a source in front (behind a union or an exchange) everything is one split.
+    #[cold]
+    fn only_split(&mut self) {
+        self.add(u32::MAX);
+        self.current = self.splits.len() - 1;
+    }
+
+    fn add(&mut self, id: u32) {
+        let generator = Generator::new(self.strategy.delay_ms);
+        self.splits.push(Split { id, generator, last_record: self.core.now(), idle: false });
+    }
+
+    /// Hands out the combined watermark if it has moved.
+    fn emit(&mut self) -> Result<()> {
+        let active = self.splits.iter().filter(|split| !split.idle);
+        let Some(watermark) = active.map(|split| split.generator.watermark()).min() else {
+            return Ok(());
+        };
+        if watermark > self.emitted {
+            self.emitted = watermark;
+            self.next.watermark(watermark)?;
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        let now = self.core.now();
+        if let Some(after) = self.strategy.idle_after {
+            self.mark_idle(now, after.as_nanos() as u64)?;
+        }
+        if let Emission::Periodic(interval) = self.strategy.emission
+            && now.saturating_sub(self.emitted_at) >= interval
+        {
+            self.emitted_at = now;
+            self.emit()?;
+        }
+        Ok(())
+    }
+
+    fn mark_idle(&mut self, now: u64, after: u64) -> Result<()> {
+        let silent = |split: &Split| now.saturating_sub(split.last_record) >= after;
+        let mut changed = false;
+        for split in self.splits.iter_mut().filter(|split| !split.idle) {
+            split.idle = silent(split);
+            changed |= split.idle;
+        }
+        if !changed {
+            return Ok(());
+        }
+        if self.splits.iter().all(|split| split.idle) && !self.idle {
+            self.idle = true;
+            let largest = self.splits.iter().map(|split| split.generator.watermark()).max();
+            if let Some(watermark) = largest.filter(|&watermark| watermark > self.emitted) {
+                self.emitted = watermark;
+                self.next.watermark(watermark)?;
+            }
+            return self.next.idle(true);
+        }
+        self.emit()
+    }
+
+    fn finish(&mut self, id: u32) -> Result<()> {
+        self.splits.retain(|split| split.id != id);
+        self.current = usize::MAX;
+        if self.splits.is_empty() { Ok(()) } else { self.emit() }
+    }
+}
+
+impl<T: 'static, N: Feed<T>> Feed<T> for AssignFeed<T, N> {
+    #[inline]
+    fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
+        let stamp = self.stamped(&record, stamp)?;
+        if self.current >= self.splits.len() {
+            self.only_split();
+        }
+        if self.idle {
+            self.idle = false;
+            self.next.idle(false)?;
+        }
+        let split = &mut self.splits[self.current];
+        if self.strategy.idle_after.is_some() {
+            split.last_record = self.core.now();
+            split.idle = false;
+        }
+        let moved = split.generator.observe(stamp.timestamp);
+        self.next.feed(record, stamp)?;
+        if moved && self.strategy.emission == Emission::EveryRecord {
+            self.emit()?;
+        }
+        Ok(())
+    }
+
+    /// Upstream watermarks end here; only the one that closes the stream goes on.
+    fn watermark(&mut self, watermark: Timestamp) -> Result<()> {
+        if watermark == MAX { self.next.watermark(MAX) } else { Ok(()) }
+    }
+
+    fn idle(&mut self, idle: bool) -> Result<()> {
+        if self.idle == idle {
+            return Ok(());
+        }
+        self.idle = idle;
+        self.next.idle(idle)
+    }
+
+    fn split(&mut self, event: SplitEvent) -> Result<()> {
+        match event {
+            SplitEvent::Added(id) => self.add(id),
+            SplitEvent::Current(id) => {
+                let found = self.splits.iter().position(|split| split.id == id);
+                self.current = found.unwrap_or(usize::MAX);
+            }
+            SplitEvent::Finished(id) => self.finish(id)?,
+            SplitEvent::Tick => self.tick()?,
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.next.flush()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.next.end()
+    }
+}
+
+#[cold]
+fn no_timestamp(name: &str) -> crate::Error {
+    crate::Error::new(crate::error::Kind::User, "a record has no timestamp")
+        .in_operator(name)
+        .with_hint("give the strategy one: WatermarkStrategy::…(…).with_timestamps(|record| …)")
+}

@@ -1,0 +1,98 @@
+//! Operators: what happens to records between two exchanges.
+//!
+//! A chain is built in continuation style: an operator is given the operator behind it, and the whole run of
+//! them is one loop that the compiler sees at once. [`Feed`] is the calling protocol inside a chain, [`Chain`]
+//! describes a chain that has no end yet.
+
+mod assign;
+mod basic;
+mod fallible;
+mod guard;
+pub(crate) mod keyed;
+
+pub use assign::AssignTimestamps;
+pub use basic::{Filter, FlatMap, Inspect, Map};
+
+pub(crate) use fallible::Letters;
+pub use fallible::{Rejected, TryFilter, TryFlatMap};
+pub(crate) use guard::{Blame, blamed};
+
+use std::rc::Rc;
+
+use crate::Result;
+use crate::time::{Stamp, Timestamp};
+
+/// One end of a chain: takes records and control events, in order.
+///
+/// `feed` and `watermark` may come in any number and order; `flush` ends a batch (what is staged goes on);
+/// `end` comes once, after a watermark of [`crate::time::MAX`], and nothing after it.
+pub trait Feed<T>: 'static {
+    /// Takes a record.
+    fn feed(&mut self, record: T, stamp: Stamp) -> Result<()>;
+    /// Takes a watermark; it is above all earlier ones.
+    fn watermark(&mut self, watermark: Timestamp) -> Result<()>;
+    /// The stream becomes idle or active again.
+    fn idle(&mut self, idle: bool) -> Result<()>;
+    /// A split of the source in front of the chain changes.
+    fn split(&mut self, event: SplitEvent) -> Result<()>;
+    /// Passes on what is staged.
+    fn flush(&mut self) -> Result<()>;
+    /// No more records.
+    fn end(&mut self) -> Result<()>;
+}
+
+/// What a source says about its splits to the watermark generators behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SplitEvent {
+    /// The split exists and may bring records.
+    Added(u32),
+    /// The records that follow come from this split.
+    Current(u32),
+    /// The split is exhausted.
+    Finished(u32),
+    /// Engine time has moved on.
+    Tick,
+}
+
+/// A chain without an end: `install` fuses it with what comes behind and puts it in place.
+pub trait Chain<T>: Sized + 'static {
+    /// Ends the chain with `next`.
+    fn install<N: Feed<T>>(self, next: N);
+    /// Gives the last operator of the chain another name.
+    fn rename(&mut self, _name: &Rc<str>) {}
+}
+
+/// Passes control events on to `self.next` unchanged.
+macro_rules! pass_control {
+    () => {
+        fn watermark(&mut self, watermark: $crate::time::Timestamp) -> $crate::Result<()> {
+            self.next.watermark(watermark)
+        }
+        pass_control!(but watermark);
+    };
+    (but watermark) => {
+        fn idle(&mut self, idle: bool) -> $crate::Result<()> {
+            self.next.idle(idle)
+        }
+        fn split(&mut self, event: $crate::operator::SplitEvent) -> $crate::Result<()> {
+            self.next.split(event)
+        }
+        fn flush(&mut self) -> $crate::Result<()> {
+            self.next.flush()
+        }
+        fn end(&mut self) -> $crate::Result<()> {
+            self.next.end()
+        }
+    };
+}
+pub(crate) use pass_control;
+
+/// Lets a chain's last operator be renamed.
+macro_rules! named {
+    () => {
+        fn rename(&mut self, name: &std::rc::Rc<str>) {
+            self.name = std::rc::Rc::clone(name);
+        }
+    };
+}
+pub(crate) use named;

@@ -1,0 +1,83 @@
+//! What all operators of a core share: its number, its time, its counters.
+//!
+//! Owned by one thread; everything is a plain cell.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::metrics::CoreMetrics;
+use crate::time::Clock;
+
+/// The core on which an operator runs, as its parts see it.
+pub struct Core {
+    index: usize,
+    parallelism: usize,
+    clock: Rc<dyn Clock>,
+    nanos: Cell<u64>,
+    wall: Cell<i64>,
+    turn: Cell<u64>,
+    /// Set when an output of the running task has used its last credit: the task stops before its next record.
+    pub(crate) pressure: Cell<bool>,
+    /// The epoch that state changes belong to.
+    pub(crate) epoch: Cell<u64>,
+    /// What the core counts.
+    pub metrics: CoreMetrics,
+}
+
+impl Core {
+    pub(crate) fn new(index: usize, parallelism: usize, clock: Rc<dyn Clock>) -> Rc<Self> {
+        let core = Self {
+            index,
+            parallelism,
+            clock,
+            nanos: Cell::new(0),
+            wall: Cell::new(0),
+            turn: Cell::new(0),
+            pressure: Cell::new(false),
+            epoch: Cell::new(1),
+            metrics: CoreMetrics::default(),
+        };
+        core.refresh();
+        Rc::new(core)
+    }
+
+    /// This core's number, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How many cores the job runs on.
+    pub fn parallelism(&self) -> usize {
+        self.parallelism
+    }
+
+    /// Engine time in nanoseconds as of this batch.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        self.nanos.get()
+    }
+
+    /// Engine time at which this turn began.
+    pub(crate) fn turn_started(&self) -> u64 {
+        self.turn.get()
+    }
+
+    /// Wall-clock time in milliseconds since the epoch as of this turn.
+    pub fn wall_millis(&self) -> i64 {
+        self.wall.get()
+    }
+
+    /// Reads engine time anew: once per batch.
+    #[inline]
+    pub(crate) fn refresh_nanos(&self) -> u64 {
+        let nanos = self.clock.nanos();
+        self.nanos.set(nanos);
+        nanos
+    }
+
+    /// Reads both clocks anew: once per turn.
+    pub(crate) fn refresh(&self) {
+        self.turn.set(self.refresh_nanos());
+        self.wall.set(self.clock.wall_millis());
+    }
+}

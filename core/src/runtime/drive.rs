@@ -1,0 +1,160 @@
+//! Drives a worker: turns, spinning, parking.
+//!
+//! A core that finds nothing to do spins for a while, then blocks its thread on its doorbell until input, a
+//! timer or a command comes. It looks at every input once more after it has said that it sleeps, so a push
+//! that did not ring is seen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::Receiver;
+use thalweg_net::Doorbell;
+
+use super::Worker;
+use super::pulse::Pulse;
+use crate::Result;
+use crate::config::{Idle, RuntimeConfig};
+
+/// How long a core runs before its executor gets a turn, in engine nanoseconds.
+const YIELD_AFTER: u64 = 100_000_000;
+
+/// How long a core sleeps at the most.
+const SLEEP_MOST: u64 = 1_000_000_000;
+
+/// A sleeping core is woken this long before a scheduled time and spins the rest: a timer is late by about as
+/// much as a halted CPU takes to wake.
+const WAKE_EARLY: u64 = 80_000;
+
+/// What the watching thread asks of a core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// End the sources, then the job in order.
+    Stop,
+    /// End the attempt now.
+    Abort,
+    /// Send the metrics.
+    Report,
+}
+
+/// Why a driver has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The executor's turn.
+    Yield,
+    /// The metrics were asked for.
+    Report,
+    /// The job has ended here.
+    Done,
+    /// The attempt was ended.
+    Aborted,
+}
+
+/// A worker and what wakes it.
+pub(crate) struct Driver {
+    worker: Worker,
+    doorbell: Doorbell,
+    pulse: Arc<Pulse>,
+    commands: Receiver<Command>,
+    idle: Idle,
+    spin: u64,
+    /// Engine time since which there was nothing to do.
+    idle_since: Option<u64>,
+    /// Start of the last turn, and whether it did something.
+    last_turn: Option<(u64, bool)>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        mut worker: Worker,
+        doorbell: Doorbell,
+        pulse: Arc<Pulse>,
+        commands: Receiver<Command>,
+        config: &RuntimeConfig,
+    ) -> Self {
+        worker.set_pulse(Arc::clone(&pulse));
+        Self {
+            worker,
+            doorbell,
+            pulse,
+            commands,
+            idle: config.idle,
+            spin: config.spin.as_nanos() as u64,
+            idle_since: None,
+            last_turn: None,
+        }
+    }
+
+    /// Runs turns until there is a reason to return.
+    pub(crate) fn run(&mut self) -> Result<Outcome> {
+        let started = self.worker.core().now();
+        loop {
+            if let Ok(command) = self.commands.try_recv() {
+                match command {
+                    Command::Stop => self.worker.stop_sources(),
+                    Command::Abort => return Ok(Outcome::Aborted),
+                    Command::Report => return Ok(Outcome::Report),
+                }
+            }
+            let progress = self.worker.step()?;
+            let now = self.worker.core().turn_started();
+            self.measure(now, progress.worked);
+            if progress.done {
+                self.finish_measure();
+                return Ok(Outcome::Done);
+            }
+            if progress.worked {
+                self.idle_since = None;
+            } else {
+                self.rest(now)?;
+            }
+            if now.saturating_sub(started) >= YIELD_AFTER {
+                return Ok(Outcome::Yield);
+            }
+        }
+    }
+
+    /// Accounts for the turn before this one, which lasted until `now`.
+    fn measure(&mut self, now: u64, worked: bool) {
+        let metrics = &self.worker.core().metrics;
+        if let Some((start, did_work)) = self.last_turn.replace((now, worked)) {
+            let gap = now.saturating_sub(start);
+            if did_work {
+                metrics.busy_nanos.add(gap);
+                metrics.turns.record(gap, 1);
+            } else {
+                metrics.hiccups.record(gap, 1);
+            }
+        }
+    }
+
+    fn finish_measure(&mut self) {
+        let now = self.worker.core().refresh_nanos();
+        self.measure(now, false);
+    }
+
+    /// Nothing to do: spins, or blocks the thread once it has spun long enough.
+    fn rest(&mut self, now: u64) -> Result<()> {
+        let since = *self.idle_since.get_or_insert(now);
+        if self.idle == Idle::Spin || now.saturating_sub(since) < self.spin {
+            std::hint::spin_loop();
+            return Ok(());
+        }
+        let wake_at = self.worker.wake_at().unwrap_or(u64::MAX);
+        let sleep = wake_at.saturating_sub(now).saturating_sub(WAKE_EARLY).min(SLEEP_MOST);
+        if sleep == 0 {
+            return Ok(());
+        }
+        self.doorbell.prepare_sleep();
+        if self.worker.has_input() || !self.commands.is_empty() {
+            self.doorbell.cancel_sleep();
+            return Ok(());
+        }
+        self.pulse.park();
+        let woken = self.doorbell.wait(Some(Duration::from_nanos(sleep)));
+        self.pulse.wake();
+        self.last_turn = None;
+        // Woken for a scheduled time: what is left of it is spun.
+        self.idle_since = None;
+        woken.map(drop).map_err(|error| crate::Error::io("cannot wait on a core's doorbell", error))
+    }
+}

@@ -1,0 +1,389 @@
+//! The input of an operator: one channel per sending core, merged.
+//!
+//! A gate reads pages in place and hands runs of records to its consumers. Consumers of one exchange share the
+//! gate. A run never spans a watermark, and a task may stop between any two records: the unread rest of a page
+//! stays here with a cursor.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+
+use thalweg_net::{Body, Buffer, ChannelId, Frame, InputChannel, Page, PageView};
+
+use super::valve::{Change, Valve};
+use super::{Core, Ran};
+use crate::Result;
+use crate::record::Record;
+use crate::time::{MIN, Timestamp};
+
+/// How many records a consumer gets at once: enough to hide a cache miss behind the run before it.
+const RUN: usize = 32;
+
+/// A consumer of a gate's pages.
+///
+/// `consume` and `advance` may stop early when an output is out of credit; the gate calls them again with what
+/// is left. `prepare` comes before the first run of a page; `flush` after the last run of a turn.
+pub trait PageConsumer<T: Record> {
+    /// Makes sure that the page's keys can be served without waiting; false: try again later.
+    fn prepare(&mut self, _page: &PageView<'_, T>) -> Result<bool> {
+        Ok(true)
+    }
+    /// Says which records come next.
+    fn prefetch(&mut self, _page: &PageView<'_, T>, _range: Range<usize>) {}
+    /// Takes records from `range.start` on; returns the first that it has not taken.
+    fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize>;
+    /// Moves event time on; false when it has to be called again.
+    fn advance(&mut self, watermark: Timestamp) -> Result<bool>;
+    /// Fires processing-time timers due at `now` (milliseconds); false when it has to be called again.
+    fn advance_processing(&mut self, _now: i64) -> Result<bool> {
+        Ok(true)
+    }
+    /// The next processing-time timer, in milliseconds since the epoch.
+    fn next_processing_timer(&self) -> Option<i64> {
+        None
+    }
+    fn idle(&mut self, idle: bool) -> Result<()>;
+    fn flush(&mut self) -> Result<()>;
+    fn end(&mut self) -> Result<()>;
+}
+
+/// A gate as the worker sees it.
+pub(crate) trait GatePort {
+    /// Sets the number of sending cores and of buffers per channel; before the first frame.
+    fn open(&mut self, senders: usize, credits: usize);
+    /// Stores a frame of the core `sender`.
+    fn receive(&mut self, sender: usize, frame: Frame) -> Result<()>;
+    /// Consumes what has arrived, up to `budget` records.
+    fn run(&mut self, budget: usize) -> Result<Ran>;
+    /// The next buffer that goes home, and to whom.
+    fn next_return(&mut self) -> Option<(usize, ChannelId, Buffer)>;
+    /// The next processing-time timer of its operators.
+    fn next_processing_timer(&self) -> Option<i64>;
+    /// Whether every input has ended and all of it is consumed.
+    fn ended(&self) -> bool;
+    /// Frames queued and pages held, per sender: for the credit invariant.
+    fn held(&self, sender: usize) -> usize;
+}
+
+/// The input of one edge on one core.
+pub(crate) struct Gate<T: Record> {
+    channel: ChannelId,
+    core: Rc<Core>,
+    inputs: Vec<Input>,
+    valve: Valve,
+    consumers: Vec<Box<dyn PageConsumer<T>>>,
+    cursors: Vec<usize>,
+    returns: VecDeque<(usize, ChannelId, Buffer)>,
+    turn: usize,
+    advancing: Option<Timestamp>,
+    idling: Option<bool>,
+    ended: bool,
+}
+
+struct Input {
+    channel: InputChannel,
+    open: Option<OpenPage>,
+    watermark: Timestamp,
+}
+
+struct OpenPage {
+    page: Page,
+    trailing: Timestamp,
+    cursor: Cursor,
+}
+
+/// How far a page has been read.
+struct Cursor {
+    /// The first record that is not consumed by all.
+    at: usize,
+    prepared: bool,
+}
+
+impl<T: Record> Gate<T> {
+    pub(crate) fn new(channel: ChannelId, core: Rc<Core>) -> Self {
+        Self {
+            channel,
+            core,
+            inputs: Vec::new(),
+            valve: Valve::new(0),
+            consumers: Vec::new(),
+            cursors: Vec::new(),
+            returns: VecDeque::new(),
+            turn: 0,
+            advancing: None,
+            idling: None,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn attach(&mut self, consumer: Box<dyn PageConsumer<T>>) {
+        self.consumers.push(consumer);
+        self.cursors.push(0);
+    }
+
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+
+    fn stopped(&self) -> bool {
+        self.core.pressure.get()
+    }
+
+    /// Takes one input's next page or control frames; false when there is nothing to do.
+    fn run_input(&mut self, index: usize, budget: &mut usize) -> Result<bool> {
+        let mut worked = false;
+        while *budget > 0 && !self.stopped() && self.advancing.is_none() {
+            if self.inputs[index].open.is_none() && !self.next_frame(index)? {
+                break;
+            }
+            if self.inputs[index].open.is_some() {
+                let taken = self.run_page(index, *budget)?;
+                *budget -= taken.min(*budget);
+                worked |= taken > 0;
+                if taken == 0 && self.inputs[index].open.is_some() {
+                    break;
+                }
+            }
+            worked = true;
+        }
+        Ok(worked)
+    }
+
+    /// Opens the next page or applies the next control frame; false when the queue is empty.
+    fn next_frame(&mut self, index: usize) -> Result<bool> {
+        let input = &mut self.inputs[index];
+        let Some(frame) = input.channel.pop() else {
+            return Ok(false);
+        };
+        let change = match frame.body {
+            Body::Data { page, watermark } => {
+                input.open = Some(OpenPage { page, trailing: watermark, cursor: Cursor { at: 0, prepared: false } });
+                return Ok(true);
+            }
+            Body::Watermark(watermark) => self.raise(index, watermark),
+            Body::Idle => self.valve.idle(index, true),
+            Body::Active => self.valve.idle(index, false),
+            Body::End => self.valve.end(index),
+        };
+        self.apply(change)?;
+        Ok(true)
+    }
+
+    fn raise(&mut self, index: usize, watermark: Timestamp) -> Change {
+        self.inputs[index].watermark = self.inputs[index].watermark.max(watermark);
+        self.valve.watermark(index, watermark)
+    }
+
+    fn apply(&mut self, change: Change) -> Result<()> {
+        if change.watermark.is_some() {
+            self.advancing = change.watermark;
+        }
+        if change.idle.is_some() {
+            self.idling = change.idle;
+        }
+        self.advance().map(drop)
+    }
+
+    /// Moves event time on in all consumers; false while one of them is out of credit.
+    fn advance(&mut self) -> Result<bool> {
+        if let Some(watermark) = self.advancing {
+            for consumer in &mut self.consumers {
+                if !consumer.advance(watermark)? {
+                    return Ok(false);
+                }
+            }
+            self.advancing = None;
+        }
+        if let Some(idle) = self.idling.take() {
+            self.consumers.iter_mut().try_for_each(|consumer| consumer.idle(idle))?;
+        }
+        Ok(true)
+    }
+
+    /// Consumes runs of the open page; returns how many records were taken by all consumers.
+    fn run_page(&mut self, index: usize, budget: usize) -> Result<usize> {
+        let Some(mut open) = self.inputs[index].open.take() else {
+            return Ok(0);
+        };
+        let start = open.cursor.at;
+        let finished = self.run_records(index, &open.page, &mut open.cursor, budget)?;
+        let taken = open.cursor.at - start;
+        if !finished {
+            self.inputs[index].open = Some(open);
+            return Ok(taken);
+        }
+        self.returns.push_back((index, self.channel, open.page.into_buffer()));
+        if open.trailing > self.inputs[index].watermark {
+            let change = self.raise(index, open.trailing);
+            self.apply(change)?;
+        }
+        Ok(taken)
+    }
+
+    /// Consumes runs until the page, the budget or the credit ends; true when the page is consumed.
+    fn run_records(
+        &mut self,
+        index: usize,
+        page: &Page,
+        cursor: &mut Cursor,
+        budget: usize,
+    ) -> Result<bool> {
+        let page = page.typed::<T>();
+        let len = page.len();
+        if !cursor.prepared {
+            for consumer in &mut self.consumers {
+                if !consumer.prepare(&page)? {
+                    return Ok(false);
+                }
+                consumer.prefetch(&page, 0..RUN.min(len));
+            }
+            cursor.prepared = true;
+        }
+        let stop = len.min(cursor.at + budget);
+        while cursor.at < stop {
+            if self.stopped() {
+                return Ok(false);
+            }
+            let watermark = page.head(cursor.at).watermark;
+            if watermark > self.inputs[index].watermark {
+                let change = self.raise(index, watermark);
+                self.apply(change)?;
+                if self.advancing.is_some() {
+                    return Ok(false);
+                }
+            }
+            let end = run_end(&page, cursor.at, watermark);
+            if !self.run_consumers(&page, cursor, end)? {
+                return Ok(false);
+            }
+        }
+        Ok(cursor.at == len)
+    }
+
+    /// Hands one run to every consumer that has not taken it yet.
+    fn run_consumers(
+        &mut self,
+        page: &PageView<'_, T>,
+        open: &mut Cursor,
+        end: usize,
+    ) -> Result<bool> {
+        let ahead = (end + RUN).min(page.len());
+        for (consumer, cursor) in self.consumers.iter_mut().zip(&mut self.cursors) {
+            let start = (*cursor).max(open.at);
+            if start == open.at {
+                consumer.prefetch(page, end..ahead);
+            }
+            if start < end {
+                *cursor = consumer.consume(page, start..end)?;
+            }
+        }
+        let slowest = self.cursors.iter().copied().min().unwrap_or(end);
+        open.at = slowest.max(open.at).min(end);
+        if open.at == page.len() || open.at == end {
+            self.cursors.fill(0);
+        }
+        Ok(open.at == end)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if !self.ended && self.advancing.is_none() && self.valve.all_ended() {
+            self.ended = true;
+            self.consumers.iter_mut().try_for_each(|consumer| consumer.end())?;
+        }
+        Ok(())
+    }
+}
+
+/// The end of the run that starts at `start`: at most [`RUN`] records, none behind a newer watermark.
+#[inline]
+fn run_end<T: Record>(page: &PageView<'_, T>, start: usize, watermark: Timestamp) -> usize {
+    let limit = page.len().min(start + RUN);
+    let mut end = start + 1;
+    while end < limit && page.head(end).watermark <= watermark {
+        end += 1;
+    }
+    end
+}
+
+impl<T: Record> GatePort for Gate<T> {
+    fn open(&mut self, senders: usize, credits: usize) {
+        assert!(self.inputs.is_empty(), "a gate is opened once");
+        let input = |_| Input {
+            channel: InputChannel::new(self.channel, credits),
+            open: None,
+            watermark: MIN,
+        };
+        self.inputs = (0..senders).map(input).collect();
+        self.valve = Valve::new(senders);
+    }
+
+    fn receive(&mut self, sender: usize, frame: Frame) -> Result<()> {
+        Ok(self.inputs[sender].channel.receive(frame)?)
+    }
+
+    fn run(&mut self, mut budget: usize) -> Result<Ran> {
+        if self.ended {
+            return Ok(Ran::Ended);
+        }
+        let mut worked = false;
+        if self.advancing.is_some() {
+            worked = true;
+            if !self.advance()? {
+                return Ok(Ran::Blocked);
+            }
+        }
+        worked |= self.run_processing_timers()?;
+        let inputs = self.inputs.len();
+        for offset in 0..inputs {
+            worked |= self.run_input((self.turn + offset) % inputs, &mut budget)?;
+        }
+        self.turn = (self.turn + 1) % inputs.max(1);
+        if worked {
+            self.consumers.iter_mut().try_for_each(|consumer| consumer.flush())?;
+        }
+        self.finish()?;
+        Ok(if self.ended {
+            Ran::Ended
+        } else if worked {
+            Ran::Worked
+        } else if self.stopped() {
+            Ran::Blocked
+        } else {
+            Ran::Idle
+        })
+    }
+
+    fn next_return(&mut self) -> Option<(usize, ChannelId, Buffer)> {
+        self.returns.pop_front()
+    }
+
+    fn next_processing_timer(&self) -> Option<i64> {
+        self.consumers.iter().filter_map(|consumer| consumer.next_processing_timer()).min()
+    }
+
+    fn ended(&self) -> bool {
+        self.ended
+    }
+
+    fn held(&self, sender: usize) -> usize {
+        let input = &self.inputs[sender];
+        let returning = self.returns.iter().filter(|(to, ..)| *to == sender).count();
+        input.channel.queued_pages() as usize + usize::from(input.open.is_some()) + returning
+    }
+}
+
+impl<T: Record> Gate<T> {
+    fn run_processing_timers(&mut self) -> Result<bool> {
+        let now = self.core.wall_millis();
+        let due = |at: i64| at <= now;
+        if !self.next_processing_timer().is_some_and(due) {
+            return Ok(false);
+        }
+        for consumer in &mut self.consumers {
+            if !consumer.advance_processing(now)? {
+                break;
+            }
+        }
+        Ok(true)
+    }
+}

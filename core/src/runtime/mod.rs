@@ -1,0 +1,51 @@
+//! What runs a job: tasks, gates, exchanges, the worker of a core and the node around it.
+
+mod core;
+mod drive;
+mod exchange;
+mod gate;
+mod mesh;
+mod node;
+mod panics;
+mod port;
+mod pulse;
+mod sink_task;
+mod source_task;
+mod summary;
+mod union;
+mod valve;
+mod worker;
+
+pub use core::Core;
+pub(crate) use exchange::{Broadcast, ByKey, Exchange, ExchangeFeed, Outlet, OutputPort};
+pub(crate) use exchange::{Rescale, RoundRobin, Route, To};
+pub(crate) use gate::{Gate, GatePort, PageConsumer};
+pub(crate) use mesh::{MeshNode, mesh};
+pub use node::{RunOptions, run};
+pub use port::Port;
+pub(crate) use port::PortFeed;
+pub(crate) use sink_task::{SinkFeed, SinkPort, Typed, Writing};
+pub(crate) use source_task::{Reading, SourceTask};
+pub use summary::Summary;
+pub(crate) use union::Union;
+pub use worker::{Link, Progress, Worker};
+pub(crate) use worker::{Parts, Task};
+
+/// What a task did in its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ran {
+    /// Nothing was there.
+    Idle,
+    /// It took something.
+    Worked,
+    /// It stopped because an output is out of credit.
+    Blocked,
+    /// Its input has ended.
+    Ended,
+}
+
+impl Ran {
+    pub(crate) fn worked(self) -> bool {
+        self == Ran::Worked
+    }
+}

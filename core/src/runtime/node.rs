@@ -1,0 +1,351 @@
+//! The node: one pinned thread per core, and the thread that watches over them.
+//!
+//! glommio pins each thread and runs its executor; the worker is one task on it that never awaits on its own
+//! account. The second form of the rim is a plain pinned thread, for places that refuse io_uring; it is chosen
+//! explicitly.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use glommio::{LocalExecutorBuilder, Placement};
+
+use super::drive::{Command, Driver, Outcome};
+use super::mesh::{MeshNode, mesh};
+use super::panics;
+use super::pulse::{Pulse, Watchdog};
+use super::{Core, Summary};
+use crate::config::{Rim, RuntimeConfig};
+use crate::dataflow::Environment;
+use crate::error::Kind;
+use crate::graph::JobGraph;
+use crate::job::{Args, Job, build, plan};
+use crate::metrics::CoreReport;
+use crate::time::{Clock, MachineClock};
+use crate::{Error, Result};
+
+/// How often the watching thread looks at its cores.
+const WATCH: Duration = Duration::from_millis(100);
+
+/// How long a core may take to stop after the attempt has ended.
+const STOP_BOUND: Duration = Duration::from_secs(10);
+
+/// How to run a job on this machine.
+#[derive(Clone)]
+pub struct RunOptions {
+    /// How many cores; each is pinned to an allowed CPU.
+    pub parallelism: usize,
+    /// Buffers, parking, rim.
+    pub runtime: RuntimeConfig,
+    /// Set to a signal's number to stop the job in order.
+    pub stop: Arc<AtomicI32>,
+    /// Called about once a second with the totals so far.
+    pub progress: Option<Arc<dyn Fn(&Summary) + Send + Sync>>,
+}
+
+impl RunOptions {
+    /// Runs on `parallelism` cores with the default configuration.
+    pub fn new(parallelism: usize) -> Self {
+        Self {
+            parallelism,
+            runtime: RuntimeConfig::default(),
+            stop: Arc::default(),
+            progress: None,
+        }
+    }
+}
+
+/// Runs a job to its end, one pinned thread per core.
+///
+/// # Errors
+/// Bad arguments, more cores than allowed CPUs, a refused io_uring, and whatever ends the job: an error or a
+/// panic of user code names its operator and core.
+pub fn run<J>(job: J, args: &Args, options: &RunOptions) -> Result<Summary>
+where
+    J: Job + Clone + Send + 'static,
+{
+    let cpus = allowed_cpus(options.parallelism)?;
+    let graph = plan(&job, args, options.parallelism)?;
+    let clock = MachineClock::new();
+    let nodes = mesh(options.parallelism, graph.channels(), &options.runtime.network)?;
+    let (events, from_cores) = unbounded();
+    let mut cores = Vec::new();
+    for ((index, node), cpu) in nodes.into_iter().enumerate().zip(cpus) {
+        let (commands, from_master) = bounded(16);
+        let doorbell = node.doorbell.clone();
+        let pulse = Arc::new(Pulse::default());
+        let seat = Seat {
+            index,
+            cpu,
+            node,
+            clock: clock.clone(),
+            digest: graph.digest(),
+            pulse: Arc::clone(&pulse),
+            commands: from_master,
+            events: events.clone(),
+            options: options.clone(),
+        };
+        let thread = seat.start(job.clone(), args.clone())?;
+        cores.push(Seated { commands, doorbell, pulse, thread: Some(thread) });
+    }
+    drop(events);
+    Watch { graph, clock, cores, events: from_cores, options }.run()
+}
+
+/// The CPUs that this process may use, as many as the job wants.
+fn allowed_cpus(wanted: usize) -> Result<Vec<usize>> {
+    let set = rustix::thread::sched_getaffinity(None)
+        .map_err(|error| Error::io("cannot read the allowed CPUs", error.into()))?;
+    let allowed: Vec<usize> =
+        (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
+    if wanted == 0 || wanted > allowed.len() {
+        return Err(Error::usage(format!(
+            "cannot run on {wanted} cores: this process may use {} CPUs",
+            allowed.len()
+        ))
+        .with_hint(format!("use -p 1 to -p {}; each core is a pinned thread", allowed.len())));
+    }
+    // From the highest down: interrupts and other programs prefer the first CPU.
+    Ok(allowed.into_iter().rev().take(wanted).collect())
+}
+
+/// What a core says to the watching thread.
+enum Event {
+    Report(Box<CoreReport>),
+    Done(Box<CoreReport>),
+    Failed(Error),
+    Stopped,
+}
+
+/// What a core's thread starts with.
+struct Seat {
+    index: usize,
+    cpu: usize,
+    node: MeshNode,
+    clock: MachineClock,
+    digest: u64,
+    pulse: Arc<Pulse>,
+    commands: Receiver<Command>,
+    events: Sender<Event>,
+    options: RunOptions,
+}
+
+/// A core as the watching thread sees it.
+struct Seated {
+    commands: Sender<Command>,
+    doorbell: thalweg_net::Doorbell,
+    pulse: Arc<Pulse>,
+    thread: Option<Thread>,
+}
+
+enum Thread {
+    Glommio(glommio::ExecutorJoinHandle<()>),
+    Plain(std::thread::JoinHandle<()>),
+}
+
+impl Seat {
+    fn start<J: Job + Send + 'static>(self, job: J, args: Args) -> Result<Thread> {
+        match self.options.runtime.rim {
+            Rim::Glommio => self.start_glommio(job, args).map(Thread::Glommio),
+            Rim::Thread => self.start_plain(job, args).map(Thread::Plain),
+        }
+    }
+
+    fn start_glommio<J: Job + Send + 'static>(
+        self,
+        job: J,
+        args: Args,
+    ) -> Result<glommio::ExecutorJoinHandle<()>> {
+        LocalExecutorBuilder::new(Placement::Fixed(self.cpu))
+            .name(&format!("core-{}", self.index))
+            .spawn(move || async move {
+                // Should the executor park by mistake, this timer ends it after a millisecond.
+                let ticker = glommio::spawn_local(async {
+                    loop {
+                        glommio::timer::sleep(Duration::from_millis(1)).await;
+                    }
+                });
+                let mut ride = self.ride(&job, &args);
+                while ride() {
+                    glommio::executor().yield_task_queue_now().await;
+                }
+                drop(ride);
+                ticker.cancel().await;
+            })
+            .map_err(|error| {
+                Error::new(Kind::Preflight, "cannot start a core with io_uring")
+                    .with_source(std::io::Error::other(error.to_string()))
+                    .with_hint(
+                        "allow io_uring (sysctl kernel.io_uring_disabled=0, a seccomp profile \
+                         that permits it, 512 KiB of memlock per core), or choose \
+                         -D runtime.rim=thread",
+                    )
+            })
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the rim")]
+    fn start_plain<J: Job + Send + 'static>(
+        self,
+        job: J,
+        args: Args,
+    ) -> Result<std::thread::JoinHandle<()>> {
+        let body = move || {
+            let mut set = rustix::thread::CpuSet::new();
+            set.set(self.cpu);
+            let _ = rustix::thread::sched_setaffinity(None, &set);
+            let mut ride = self.ride(&job, &args);
+            while ride() {}
+        };
+        std::thread::Builder::new()
+            .name("core".into())
+            .spawn(body)
+            .map_err(|error| Error::io("cannot start a thread for a core", error))
+    }
+
+    /// Builds the worker; each call of what is returned drives it for a while, true: call again.
+    fn ride<'a>(self, job: &'a dyn Job, args: &'a Args) -> Box<dyn FnMut() -> bool + 'a> {
+        panics::capture_in_this_thread();
+        let Seat { index, node, clock, digest, pulse, commands, events, options, .. } = self;
+        let parallelism = options.parallelism;
+        let clock: Rc<dyn Clock> = Rc::new(clock);
+        let core = Core::new(index, parallelism, clock);
+        let mut env = Environment::new(parallelism, options.runtime.network.clone());
+        env.doorbell = Some(node.doorbell.clone());
+        env.inline_io = false;
+        let driver = guarded(index, || {
+            let (worker, graph) = build(job, args, Rc::clone(&core), env, node.links)?;
+            if graph.digest() != digest {
+                return Err(differs());
+            }
+            Ok(Driver::new(worker, node.doorbell, pulse, commands, &options.runtime))
+        });
+        let mut driver = match driver {
+            Ok(driver) => driver,
+            Err(error) => {
+                let _ = events.send(Event::Failed(error));
+                return Box::new(|| false);
+            }
+        };
+        Box::new(move || {
+            let event = match guarded(index, || driver.run()) {
+                Ok(Outcome::Yield) => return true,
+                Ok(Outcome::Report) => {
+                    let _ = events.send(Event::Report(Box::new(core.metrics.report(index))));
+                    return true;
+                }
+                Ok(Outcome::Done) => Event::Done(Box::new(core.metrics.report(index))),
+                Ok(Outcome::Aborted) => Event::Stopped,
+                Err(error) => Event::Failed(error),
+            };
+            let _ = events.send(event);
+            false
+        })
+    }
+}
+
+/// Turns a panic into an error that names the operator it came from.
+fn guarded<R>(core: usize, body: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| Err(panics::last())).map_err(
+        |error| error.on_core(core),
+    )
+}
+
+#[cold]
+fn differs() -> Error {
+    Error::new(Kind::Graph, "the job builds another graph here than in its plan")
+        .with_hint("a job function must be deterministic: no clock, no randomness, no effects")
+}
+
+/// The watching thread's part of a run.
+struct Watch<'a> {
+    graph: JobGraph,
+    clock: MachineClock,
+    cores: Vec<Seated>,
+    events: Receiver<Event>,
+    options: &'a RunOptions,
+}
+
+impl Watch<'_> {
+    fn run(mut self) -> Result<Summary> {
+        let started = self.clock.nanos();
+        let mut watchdog = Watchdog::new(self.cores.len());
+        let mut reports: Vec<Option<CoreReport>> = self.cores.iter().map(|_| None).collect();
+        let mut left = self.cores.len();
+        let mut failure = None;
+        let mut stopping = 0;
+        let mut progress_at = started;
+        while left > 0 {
+            match self.events.recv_timeout(WATCH) {
+                Ok(Event::Done(report)) => {
+                    left -= 1;
+                    let core = report.core;
+                    reports[core] = Some(*report);
+                }
+                Ok(Event::Report(report)) => {
+                    let core = report.core;
+                    reports[core] = Some(*report);
+                }
+                Ok(Event::Stopped) => left -= 1,
+                Ok(Event::Failed(error)) => {
+                    left -= 1;
+                    failure.get_or_insert(error);
+                    self.command(&Command::Abort);
+                    break;
+                }
+                Err(_) => {}
+            }
+            let now = self.clock.nanos();
+            watchdog.look(now, self.cores.iter().map(|core| &*core.pulse), &self.graph);
+            let signal = self.options.stop.load(Ordering::Relaxed);
+            if signal != 0 && stopping == 0 {
+                stopping = signal;
+                self.command(&Command::Stop);
+            }
+            if let Some(show) = &self.options.progress
+                && now - progress_at >= 1_000_000_000
+            {
+                progress_at = now;
+                show(&Summary::new(&reports, now - started));
+                self.command(&Command::Report);
+            }
+        }
+        let seconds = self.clock.nanos() - started;
+        self.join(failure.is_some())?;
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(Summary::new(&reports, seconds).stopped_by(stopping)),
+        }
+    }
+
+    fn command(&self, command: &Command) {
+        for core in &self.cores {
+            let _ = core.commands.try_send(command.clone());
+            core.doorbell.ring();
+        }
+    }
+
+    /// Waits for the threads; one that does not return within a bound is named and left behind.
+    fn join(&mut self, failed: bool) -> Result<()> {
+        let deadline = self.clock.nanos() + STOP_BOUND.as_nanos() as u64;
+        if failed {
+            loop {
+                match self.events.recv_timeout(WATCH) {
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    _ if self.clock.nanos() > deadline => return Ok(()),
+                    _ => {}
+                }
+            }
+        }
+        for core in &mut self.cores {
+            match core.thread.take() {
+                Some(Thread::Glommio(handle)) => drop(handle.join()),
+                Some(Thread::Plain(handle)) => drop(handle.join()),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! Runs a source reader and the chain fused to it.
+
+use std::rc::Rc;
+
+use super::{Core, Ran};
+use crate::Result;
+use crate::operator::{Feed, SplitEvent};
+use crate::source::{SourceOutput, SourceReader, SourceStatus};
+use crate::time::{MAX, Stamp, Timestamp};
+
+/// A source as the worker sees it.
+pub(crate) trait SourceTask {
+    /// Reads up to `budget` records.
+    fn run(&mut self, budget: usize) -> Result<Ran>;
+    /// When the reader wants to be called again, in engine nanoseconds; `None`: when its doorbell rings.
+    fn wake_at(&self) -> Option<u64>;
+    /// Ends the source as if its input were exhausted.
+    fn stop(&mut self);
+}
+
+/// A reader and what its records go through.
+pub(crate) struct Reading<R, N> {
+    core: Rc<Core>,
+    name: Rc<str>,
+    reader: R,
+    next: N,
+    wake_at: Option<u64>,
+    stopping: bool,
+    started: bool,
+    ended: bool,
+}
+
+impl<R, N> Reading<R, N> {
+    pub(crate) fn new(core: Rc<Core>, name: Rc<str>, reader: R, next: N) -> Self {
+        Self {
+            core,
+            name,
+            reader,
+            next,
+            wake_at: None,
+            stopping: false,
+            started: false,
+            ended: false,
+        }
+    }
+}
+
+impl<R: SourceReader, N: Feed<R::Out>> Reading<R, N> {
+    fn end(&mut self) -> Result<Ran> {
+        self.ended = true;
+        self.next.watermark(MAX)?;
+        self.next.flush()?;
+        self.next.end()?;
+        Ok(Ran::Ended)
+    }
+}
+
+impl<R: SourceReader, N: Feed<R::Out>> SourceTask for Reading<R, N> {
+    fn run(&mut self, budget: usize) -> Result<Ran> {
+        if self.ended {
+            return Ok(Ran::Ended);
+        }
+        if self.stopping {
+            return self.end();
+        }
+        let core = &self.core;
+        let mut output = Collecting { core, next: &mut self.next, left: budget };
+        if !self.started {
+            self.started = true;
+            let open = self.reader.open(&mut output);
+            open.map_err(|error| error.in_operator(&self.name))?;
+        }
+        let status = self.reader.poll(&mut output);
+        let status = status.map_err(|error| error.in_operator(&self.name))?;
+        let read = budget - output.left;
+        core.metrics.records_in.add(read as u64);
+        self.next.split(SplitEvent::Tick)?;
+        self.next.flush()?;
+        self.wake_at = match status {
+            SourceStatus::Finished => return self.end(),
+            SourceStatus::WaitUntil(nanos) => Some(nanos),
+            SourceStatus::More | SourceStatus::Wait => None,
+        };
+        Ok(match status {
+            _ if read > 0 => Ran::Worked,
+            _ if core.pressure.get() => Ran::Blocked,
+            SourceStatus::More => Ran::Worked,
+            _ => Ran::Idle,
+        })
+    }
+
+    fn wake_at(&self) -> Option<u64> {
+        self.wake_at
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+    }
+}
+
+/// The reader's way into the chain.
+struct Collecting<'a, N> {
+    core: &'a Core,
+    next: &'a mut N,
+    left: usize,
+}
+
+impl<T, N: Feed<T>> SourceOutput<T> for Collecting<'_, N> {
+    #[inline]
+    fn collect(&mut self, record: T, timestamp: Timestamp, origin: u64) -> Result<()> {
+        self.left = self.left.saturating_sub(1);
+        self.next.feed(record, Stamp { timestamp, origin })
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.left == 0 || self.core.pressure.get()
+    }
+
+    fn split(&mut self, event: SplitEvent) -> Result<()> {
+        self.next.split(event)
+    }
+
+    fn idle(&mut self, idle: bool) -> Result<()> {
+        self.next.idle(idle)
+    }
+
+    #[inline]
+    fn now(&self) -> u64 {
+        self.core.now()
+    }
+}

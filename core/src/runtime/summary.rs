@@ -1,0 +1,92 @@
+//! What a run has done, over all cores.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+
+use crate::metrics::{CoreReport, FingerprintValue, empty_histogram};
+
+/// Totals of a run.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Wall time in nanoseconds.
+    pub nanos: u64,
+    /// Records read by sources.
+    pub records_in: u64,
+    /// Records handed to sinks.
+    pub records_out: u64,
+    /// Records that came too late.
+    pub late: u64,
+    /// Records that went to a dead letter output.
+    pub dead_letters: u64,
+    /// User counters by name.
+    pub counters: BTreeMap<String, u64>,
+    /// User fingerprints by name.
+    pub fingerprints: BTreeMap<String, FingerprintValue>,
+    /// Share of the time that each core was busy, 0 to 1.
+    pub busy: Vec<f64>,
+    /// Nanoseconds from a record's scheduled time to its sink.
+    pub latency: Histogram<u64>,
+    /// Nanoseconds of turns that did something.
+    pub turns: Histogram<u64>,
+    /// Nanoseconds of turns that did nothing: the machine's hiccups.
+    pub hiccups: Histogram<u64>,
+    /// The signal that stopped the run; 0 if it ended by itself.
+    pub signal: i32,
+}
+
+impl Summary {
+    pub(crate) fn new(reports: &[Option<CoreReport>], nanos: u64) -> Self {
+        let mut summary = Self {
+            nanos,
+            records_in: 0,
+            records_out: 0,
+            late: 0,
+            dead_letters: 0,
+            counters: BTreeMap::new(),
+            fingerprints: BTreeMap::new(),
+            busy: Vec::new(),
+            latency: empty_histogram(),
+            turns: empty_histogram(),
+            hiccups: empty_histogram(),
+            signal: 0,
+        };
+        for report in reports.iter().flatten() {
+            summary.add(report);
+        }
+        summary
+    }
+
+    fn add(&mut self, report: &CoreReport) {
+        self.records_in += report.counts.records_in;
+        self.records_out += report.counts.records_out;
+        self.late += report.counts.late;
+        self.dead_letters += report.counts.dead_letters;
+        self.busy.push(report.counts.busy_nanos as f64 / self.nanos.max(1) as f64);
+        for (name, count) in &report.counts.counters {
+            *self.counters.entry(name.clone()).or_default() += count;
+        }
+        for (name, value) in &report.fingerprints {
+            self.fingerprints.entry(name.clone()).or_default().merge(*value);
+        }
+        let histograms = [
+            (&mut self.latency, &report.latency),
+            (&mut self.turns, &report.turns),
+            (&mut self.hiccups, &report.hiccups),
+        ];
+        for (all, own) in histograms {
+            let added = all.add(own);
+            debug_assert!(added.is_ok(), "histograms of one shape add up");
+        }
+    }
+
+    pub(crate) fn stopped_by(mut self, signal: i32) -> Self {
+        self.signal = signal;
+        self
+    }
+
+    /// Wall time in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.nanos as f64 / 1e9
+    }
+}

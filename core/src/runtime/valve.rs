@@ -1,0 +1,189 @@
+//! Merges the watermarks of several inputs.
+//!
+//! The output is the minimum over the inputs that are active and aligned, and never goes back. An input that
+//! wakes up behind the output is unaligned: it neither holds nor regresses it until it has caught up. When all
+//! inputs are idle the largest of their watermarks goes out, then the idleness, whatever the order was.
+
+use crate::time::{MAX, MIN, Timestamp};
+
+/// The merge of `n` inputs.
+#[derive(Debug, Clone)]
+pub(crate) struct Valve {
+    inputs: Vec<Input>,
+    output: Timestamp,
+    idle: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Input {
+    watermark: Timestamp,
+    idle: bool,
+    aligned: bool,
+    ended: bool,
+}
+
+/// What a change of one input means for the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Change {
+    /// The output watermark has moved here.
+    pub(crate) watermark: Option<Timestamp>,
+    /// The output became idle (true) or active again (false), after the watermark.
+    pub(crate) idle: Option<bool>,
+}
+
+impl Valve {
+    pub(crate) fn new(inputs: usize) -> Self {
+        let input = Input { watermark: MIN, idle: false, aligned: true, ended: false };
+        Self { inputs: vec![input; inputs], output: MIN, idle: false }
+    }
+
+    pub(crate) fn output(&self) -> Timestamp {
+        self.output
+    }
+
+
+    pub(crate) fn all_ended(&self) -> bool {
+        self.inputs.iter().all(|input| input.ended)
+    }
+
+    /// A watermark arrives on one input; lower ones than before are ignored.
+    #[inline]
+    pub(crate) fn watermark(&mut self, index: usize, watermark: Timestamp) -> Change {
+        let output = self.output;
+        let input = &mut self.inputs[index];
+        if watermark <= input.watermark || input.idle {
+            return Change::default();
+        }
+        input.watermark = watermark;
+        if !input.aligned {
+            if watermark < output {
+                return Change::default();
+            }
+            input.aligned = true;
+        }
+        self.merge()
+    }
+
+    pub(crate) fn idle(&mut self, index: usize, idle: bool) -> Change {
+        let output = self.output;
+        let input = &mut self.inputs[index];
+        if input.idle == idle || input.ended {
+            return Change::default();
+        }
+        input.idle = idle;
+        if idle {
+            return self.merge();
+        }
+        input.aligned = input.watermark >= output;
+        let was_idle = std::mem::replace(&mut self.idle, false);
+        Change { watermark: None, idle: was_idle.then_some(false) }
+    }
+
+    /// An input has ended: it holds nothing back any more.
+    pub(crate) fn end(&mut self, index: usize) -> Change {
+        let input = &mut self.inputs[index];
+        input.watermark = MAX;
+        input.aligned = true;
+        input.idle = false;
+        input.ended = true;
+        self.merge()
+    }
+
+    fn merge(&mut self) -> Change {
+        let mut change = Change::default();
+        let active = |input: &&Input| !input.idle && !input.ended;
+        if let Some(lowest) =
+            self.inputs.iter().filter(active).filter(|i| i.aligned).map(|i| i.watermark).min()
+        {
+            change.watermark = self.raise(lowest);
+        } else if self.inputs.iter().all(|input| input.ended) {
+            change.watermark = self.raise(MAX);
+        } else if !self.inputs.iter().any(|input| active(&input)) {
+            let idle = self.inputs.iter().filter(|input| !input.ended);
+            let largest = idle.map(|input| input.watermark).max().unwrap_or(MIN);
+            change.watermark = self.raise(largest);
+            if !self.idle {
+                self.idle = true;
+                change.idle = Some(true);
+            }
+        }
+        change
+    }
+
+    fn raise(&mut self, watermark: Timestamp) -> Option<Timestamp> {
+        if watermark <= self.output {
+            return None;
+        }
+        self.output = watermark;
+        Some(watermark)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moved(watermark: Timestamp) -> Change {
+        Change { watermark: Some(watermark), idle: None }
+    }
+
+    #[test]
+    fn the_output_is_the_minimum() {
+        let mut valve = Valve::new(2);
+        assert_eq!(valve.watermark(0, 10), Change::default());
+        assert_eq!(valve.watermark(1, 5), moved(5));
+        assert_eq!(valve.watermark(1, 20), moved(10));
+    }
+
+    #[test]
+    fn an_idle_input_holds_nothing_back() {
+        let mut valve = Valve::new(2);
+        valve.watermark(0, 10);
+        assert_eq!(valve.idle(1, true), moved(10));
+    }
+
+    #[test]
+    fn all_idle_is_the_same_in_any_order() {
+        for order in [[0, 1], [1, 0]] {
+            let mut valve = Valve::new(2);
+            valve.watermark(0, 10);
+            valve.watermark(1, 5);
+            valve.idle(order[0], true);
+            let last = valve.idle(order[1], true);
+            assert_eq!((valve.output(), last.idle), (10, Some(true)), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_woken_input_that_is_behind_neither_holds_nor_regresses() {
+        let mut valve = Valve::new(2);
+        valve.watermark(0, 10);
+        valve.idle(1, true);
+        assert_eq!(valve.idle(1, false), Change::default());
+        assert_eq!(valve.watermark(1, 7), Change::default());
+        assert_eq!(valve.watermark(0, 12), moved(12));
+        assert_eq!(valve.watermark(1, 12), Change::default());
+        assert_eq!(valve.watermark(0, 20), Change::default());
+        assert_eq!(valve.watermark(1, 15), moved(15));
+    }
+
+    #[test]
+    fn an_unaligned_input_that_is_the_only_active_one_drives_the_output_once_caught_up() {
+        let mut valve = Valve::new(2);
+        valve.watermark(0, 10);
+        valve.idle(1, true);
+        valve.idle(1, false);
+        valve.idle(0, true);
+        assert_eq!(valve.watermark(1, 9), Change::default());
+        assert_eq!(valve.watermark(1, 11), moved(11));
+    }
+
+    #[test]
+    fn an_ended_input_holds_nothing_back_and_all_ended_is_the_end_of_time() {
+        let mut valve = Valve::new(2);
+        valve.watermark(0, 10);
+        assert_eq!(valve.end(1), moved(10));
+        assert_eq!(valve.end(0), moved(MAX));
+        assert!(valve.all_ended());
+    }
+}

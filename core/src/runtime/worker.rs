@@ -1,0 +1,331 @@
+//! The worker of one core: a synchronous state machine.
+//!
+//! `step` takes frames, commands and time in and gives frames out. It does no I/O, reads no clock but its
+//! core's, and has no threads: production parks and wakes it, the simulator calls the very same code.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use thalweg_net::{LinkReceiver, LinkSender};
+
+use super::exchange::{Outlet, OutputPort};
+use super::gate::GatePort;
+use super::pulse::Pulse;
+use super::sink_task::SinkPort;
+use super::source_task::SourceTask;
+use super::Core;
+use crate::config::NetworkConfig;
+use crate::{Error, Result};
+
+/// Records that a task may take in one turn.
+const BUDGET: usize = 1024;
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Some task, link or output did something.
+    pub worked: bool,
+    /// Everything has ended, every output is with its receiver and every sink has finished.
+    pub done: bool,
+}
+
+/// One core's part of a job.
+pub struct Worker {
+    core: Rc<Core>,
+    network: NetworkConfig,
+    sources: Vec<Task<Box<dyn SourceTask>>>,
+    gates: Vec<Option<Task<Rc<RefCell<dyn GatePort>>>>>,
+    outputs: Vec<Option<Rc<dyn OutputPort>>>,
+    sinks: Vec<Rc<dyn SinkPort>>,
+    links: Vec<Option<Link>>,
+    /// Order in which gates run: sinks first, so that buffers come home before sources fill new ones.
+    order: Vec<usize>,
+    budget: usize,
+    pulse: Arc<Pulse>,
+    flushed_at: u64,
+    done: bool,
+}
+
+/// A task, its name for messages, and what it writes to.
+pub(crate) struct Task<K> {
+    pub(crate) name: Rc<str>,
+    pub(crate) node: usize,
+    pub(crate) inner: K,
+    pub(crate) outlets: Vec<Rc<dyn Outlet>>,
+}
+
+impl<K> Task<K> {
+    fn ready(&self) -> Result<bool> {
+        for outlet in &self.outlets {
+            if !outlet.ready()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Both directions between this core and another.
+pub struct Link {
+    /// To the other core.
+    pub sender: LinkSender,
+    /// From the other core.
+    pub receiver: LinkReceiver,
+}
+
+/// What a job function has made on a core.
+pub(crate) struct Parts {
+    pub(crate) core: Rc<Core>,
+    pub(crate) network: NetworkConfig,
+    pub(crate) sources: Vec<Task<Box<dyn SourceTask>>>,
+    pub(crate) gates: Vec<Option<Task<Rc<RefCell<dyn GatePort>>>>>,
+    pub(crate) outputs: Vec<Option<Rc<dyn OutputPort>>>,
+    pub(crate) sinks: Vec<Rc<dyn SinkPort>>,
+}
+
+impl Worker {
+    /// Puts the parts together with the links to the other cores; the own core's entry is `None`.
+    pub(crate) fn new(parts: Parts, links: Vec<Option<Link>>) -> Self {
+        let order = (0..parts.gates.len()).rev().collect();
+        Self {
+            core: parts.core,
+            network: parts.network,
+            sources: parts.sources,
+            gates: parts.gates,
+            outputs: parts.outputs,
+            sinks: parts.sinks,
+            links,
+            order,
+            budget: BUDGET,
+            pulse: Arc::default(),
+            flushed_at: 0,
+            done: false,
+        }
+    }
+
+    /// The core that this worker runs.
+    pub fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+
+    /// Limits how many records a task may take in one turn (at least one): for the simulator.
+    pub fn set_budget(&mut self, records: usize) {
+        self.budget = records.max(1);
+    }
+
+    /// Where this worker leaves signs of life.
+    pub(crate) fn set_pulse(&mut self, pulse: Arc<Pulse>) {
+        self.pulse = pulse;
+    }
+
+    /// Does one turn: links in, tasks, links out.
+    ///
+    /// # Errors
+    /// An error of user code, a connector or the protocol; the attempt is over then.
+    pub fn step(&mut self) -> Result<Progress> {
+        self.step_links(usize::MAX)
+    }
+
+    /// As [`Worker::step`], but sees at most `frames` frames of each link: for the simulator.
+    pub fn step_links(&mut self, frames: usize) -> Result<Progress> {
+        self.core.refresh();
+        let result = self.turn(frames);
+        result.map_err(|error| error.on_core(self.core.index()))
+    }
+
+    fn turn(&mut self, frames: usize) -> Result<Progress> {
+        let mut worked = self.receive_frames(frames)?;
+        worked |= self.run_tasks()?;
+        self.flush_outputs(worked);
+        worked |= self.send_frames()?;
+        let done = self.advance_end()?;
+        Ok(Progress { worked, done })
+    }
+
+    /// Ends all sources as if their input were exhausted: an orderly stop.
+    pub fn stop_sources(&mut self) {
+        self.sources.iter_mut().for_each(|source| source.inner.stop());
+    }
+
+    /// Engine time, in nanoseconds, at which a source or timer wants to be served; `None`: only on input.
+    pub fn wake_at(&self) -> Option<u64> {
+        let sources = self.sources.iter().filter_map(|source| source.inner.wake_at()).min();
+        let gates = self.gates.iter().flatten();
+        let timer = gates.filter_map(|gate| gate.inner.borrow().next_processing_timer()).min();
+        let timer = timer.map(|at| {
+            let ahead = at.saturating_sub(self.core.wall_millis()).max(0) as u64;
+            self.core.now().saturating_add(ahead.saturating_mul(1_000_000))
+        });
+        let aged = self.outputs.iter().flatten().any(|output| output.dirty());
+        let flush = aged.then(|| self.flushed_at + self.network.flush_after);
+        [sources, timer, flush].into_iter().flatten().min()
+    }
+
+    /// Whether anything has arrived that a step would take: looked at once more before sleeping.
+    pub fn has_input(&mut self) -> bool {
+        let mut links = self.links.iter_mut().flatten();
+        links.any(|link| !link.receiver.is_empty() || !link.sender.is_empty())
+    }
+
+    fn receive_frames(&mut self, limit: usize) -> Result<bool> {
+        let mut worked = false;
+        for (peer, link) in self.links.iter_mut().enumerate() {
+            let Some(link) = link else { continue };
+            while let Some((channel, buffer)) = link.sender.home() {
+                let output = self.outputs[channel.0 as usize].as_ref();
+                output.ok_or_else(|| no_edge(channel.0))?.home(peer, buffer);
+                worked = true;
+            }
+            for _ in 0..limit {
+                let Some(frame) = link.receiver.receive() else { break };
+                let edge = frame.channel.0;
+                let gate = self.gates.get(edge as usize).and_then(Option::as_ref);
+                gate.ok_or_else(|| no_edge(edge))?.inner.borrow_mut().receive(peer, frame)?;
+                worked = true;
+            }
+        }
+        Ok(worked)
+    }
+
+    fn run_tasks(&mut self) -> Result<bool> {
+        let mut worked = false;
+        for &edge in &self.order {
+            let Some(gate) = &self.gates[edge] else { continue };
+            let mut inner = gate.inner.borrow_mut();
+            if !inner.ended() && gate.ready()? {
+                self.core.pressure.set(false);
+                self.core.refresh_nanos();
+                self.pulse.enter(gate.node);
+                let ran = inner.run(self.budget);
+                worked |= ran.map_err(|error| error.in_operator(&gate.name))?.worked();
+            }
+            while let Some((sender, channel, buffer)) = inner.next_return() {
+                worked = true;
+                give_back(&mut self.links, &self.outputs, sender, channel, buffer);
+            }
+        }
+        for source in &mut self.sources {
+            if source.ready()? {
+                self.core.pressure.set(false);
+                self.core.refresh_nanos();
+                self.pulse.enter(source.node);
+                let ran = source.inner.run(self.budget);
+                worked |= ran.map_err(|error| error.in_operator(&source.name))?.worked();
+            }
+        }
+        self.pulse.leave();
+        Ok(worked)
+    }
+
+    /// Partly filled pages leave when the core has nothing better to do, or after a small bound.
+    fn flush_outputs(&mut self, worked: bool) {
+        let now = self.core.now();
+        let aged = now.saturating_sub(self.flushed_at) >= self.network.flush_after;
+        if worked && !aged {
+            return;
+        }
+        self.flushed_at = now;
+        self.outputs.iter().flatten().for_each(|output| output.flush(worked));
+    }
+
+    fn send_frames(&mut self) -> Result<bool> {
+        let own = self.core.index();
+        let mut worked = false;
+        for (edge, output) in self.outputs.iter().enumerate() {
+            let Some(output) = output else { continue };
+            for receiver in 0..output.receivers() {
+                worked |= match &mut self.links[receiver] {
+                    Some(link) => send(&**output, receiver, &mut link.sender)?,
+                    None => {
+                        debug_assert_eq!(receiver, own, "only the own core has no link");
+                        let gate = self.gates[edge].as_ref().ok_or_else(|| no_edge(edge as u32))?;
+                        receive_own(&**output, own, &mut *gate.inner.borrow_mut())?
+                    }
+                };
+            }
+        }
+        for link in self.links.iter_mut().flatten() {
+            link.sender.ring_bell();
+            link.receiver.ring_bell();
+        }
+        Ok(worked)
+    }
+
+    /// Lets sinks finish once all input is consumed.
+    fn advance_end(&mut self) -> Result<bool> {
+        if self.done {
+            return Ok(true);
+        }
+        let gates_ended = self.gates.iter().flatten().all(|gate| gate.inner.borrow().ended());
+        let drained = self.outputs.iter().flatten().all(|output| output.drained());
+        if !gates_ended || !drained {
+            return Ok(false);
+        }
+        for sink in &self.sinks {
+            if !sink.finish()? {
+                return Ok(false);
+            }
+        }
+        self.done = true;
+        Ok(true)
+    }
+
+    /// Asserts the credit invariant of every channel from this worker to `peers` while nothing else runs:
+    /// granted = free + open + queued + in flight, and what a receiver holds is in flight. For the simulator.
+    pub fn check_credits(&self, peers: &[&Worker]) {
+        for (edge, output) in self.outputs.iter().enumerate() {
+            let Some(output) = output else { continue };
+            for (receiver, peer) in peers.iter().enumerate().take(output.receivers()) {
+                let gate = peer.gates[edge].as_ref().expect("an edge has a gate at its receiver");
+                let held = gate.inner.borrow().held(self.core.index());
+                let away = output.check_credits(receiver);
+                assert!(held as u64 <= away, "edge {edge} to core {receiver}: {held} held of {away} sent");
+            }
+        }
+    }
+}
+
+/// Sends what the link takes.
+fn send(output: &dyn OutputPort, receiver: usize, link: &mut LinkSender) -> Result<bool> {
+    let mut worked = false;
+    while link.free() > 0 {
+        let Some(frame) = output.next_frame(receiver) else { break };
+        let sent = link.send(frame);
+        assert!(sent.is_ok(), "a link with room refused a frame");
+        worked = true;
+    }
+    Ok(worked)
+}
+
+/// Hands the own core's frames over.
+fn receive_own(output: &dyn OutputPort, own: usize, gate: &mut dyn GatePort) -> Result<bool> {
+    let mut worked = false;
+    while let Some(frame) = output.next_frame(own) {
+        gate.receive(own, frame)?;
+        worked = true;
+    }
+    Ok(worked)
+}
+
+fn give_back(
+    links: &mut [Option<Link>],
+    outputs: &[Option<Rc<dyn OutputPort>>],
+    sender: usize,
+    channel: thalweg_net::ChannelId,
+    buffer: thalweg_net::Buffer,
+) {
+    match &mut links[sender] {
+        Some(link) => link.receiver.give_back(channel, buffer),
+        None => {
+            if let Some(output) = &outputs[channel.0 as usize] {
+                output.home(sender, buffer);
+            }
+        }
+    }
+}
+
+#[cold]
+fn no_edge(edge: u32) -> Error {
+    Error::new(crate::error::Kind::Invariant, format!("a frame names edge {edge}, which is not here"))
+}

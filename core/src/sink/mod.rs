@@ -1,0 +1,84 @@
+//! Sinks: where results go.
+//!
+//! A sink is a description; each core makes a writer from it. A writer never blocks its core: it says that it
+//! is not ready, and the tasks in front of it wait. What a checkpoint promises is sealed into committables, and
+//! a commit is idempotent.
+
+mod blackhole;
+mod print;
+
+pub use blackhole::Blackhole;
+pub use print::Print;
+
+use std::rc::Rc;
+
+use thalweg_net::Doorbell;
+
+use crate::Result;
+use crate::runtime::Core;
+use crate::time::{Stamp, Timestamp};
+
+/// The description of a sink for records of type `T`.
+pub trait Sink<T>: 'static {
+    /// Writes on one core.
+    type Writer: SinkWriter<T>;
+
+    /// A word for plans and messages: `file`, `print`.
+    fn kind(&self) -> &'static str;
+    /// Checks the arguments without opening anything; called in plan mode.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Makes the writer of one core.
+    fn writer(self, cx: SinkContext) -> Result<Self::Writer>;
+}
+
+/// What a writer gets to know about the core that it runs on.
+#[derive(Clone)]
+pub struct SinkContext {
+    /// The core.
+    pub core: Rc<Core>,
+    /// Rings the core when a side thread has made room or finished.
+    pub doorbell: Option<Doorbell>,
+    /// Write inline instead of on side threads: tests and the simulator.
+    pub inline_io: bool,
+    /// Whether checkpoints commit the output; without them a writer commits when it rolls and at the end, as
+    /// checkpoint 0.
+    pub checkpoints: bool,
+}
+
+/// Writes on one core. Called only by its core; never blocks.
+///
+/// Order of calls: any number of `ready`, `write`, `watermark` and `flush` (the end of a batch); at a cut
+/// `seal`, later `commit`; after the last record `end`, then `finish` until it returns true.
+pub trait SinkWriter<T>: 'static {
+    /// What a checkpoint holds of sealed output, enough to commit it after a restart.
+    type Committable: thalweg_state::State;
+
+    /// Whether more records can be taken now.
+    fn ready(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+    /// Takes a record.
+    fn write(&mut self, record: T, stamp: Stamp) -> Result<()>;
+    /// Event time has moved on.
+    fn watermark(&mut self, _watermark: Timestamp) -> Result<()> {
+        Ok(())
+    }
+    /// A batch has ended: what is staged may go.
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+    /// Closes what was written since the last call and says how to commit it.
+    fn seal(&mut self, checkpoint: u64) -> Result<Vec<Self::Committable>>;
+    /// Makes sealed output visible; doing so twice is the same as once.
+    fn commit(&mut self, committables: Vec<Self::Committable>) -> Result<()>;
+    /// No more records.
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
+    /// Whether everything is written, durable and, without checkpoints, committed.
+    fn finish(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+}
