@@ -54,7 +54,9 @@ prop_compose! {
         names in prop::collection::vec(".{0,20}", 0..6),
         grid in prop::collection::vec(prop::collection::vec(any::<Option<u16>>(), 0..4), 0..4),
         kind in kind(),
-        map in prop::collection::btree_map(".{0,12}", prop::collection::vec(any::<i32>(), 0..3), 0..12),
+        map in prop::collection::btree_map(
+            ".{0,12}", prop::collection::vec(any::<i32>(), 0..3), 0..12
+        ),
     ) -> Rich {
         Rich { flag, name, numbers, names, grid, small, kind, map, wide }
     }
@@ -305,7 +307,7 @@ fn a_record_from_elsewhere_may_not_nest_without_end() {
             letter: 'x',
         };
     }
-    // Release builds write it unchecked; debug builds notice at once that it could not be read back.
+    // Release builds write it unchecked; debug builds notice that it could not be read back.
     let written = std::panic::catch_unwind(|| {
         let mut writer = PageWriter::new(Buffer::new(64 * 1024));
         writer.push(Head::default(), &[], &kind).expect("it fits");

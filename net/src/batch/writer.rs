@@ -139,8 +139,8 @@ impl<T: Slot> PageWriter<T> {
     /// Zeroes the padding in front of a record, so that equal batches are equal bytes.
     ///
     /// # Safety
-    /// `padding` bytes and the root behind them are valid for writes; the root is yet to be written,
-    /// as the one wide store that is faster than a loop may run into it.
+    /// `padding` bytes and the root behind them are valid for writes; the root is yet to be
+    /// written, as the one wide store that is faster than a loop may run into it.
     #[inline]
     unsafe fn zero(from: *mut u8, padding: usize) {
         // SAFETY: the caller's; padding is shorter than the root's alignment.
