@@ -1,8 +1,10 @@
-//! The bare prefetched table: what the memory of this machine gives, with next to no work around it.
+//! The bare prefetched table: what the memory of this machine gives, with next to no work
+//! around it.
 //!
-//! Each pinned core draws users of its own shard, prefetches their lines as far ahead as the baseline
-//! does, and changes every field of the profile: no generator, exchange, rule or digest. A run in which
-//! the baseline stays below half of this rate says nothing about the engine and is void.
+//! Each pinned core draws users of its own shard, prefetches their lines as far ahead as the
+//! baseline does, and changes every field of the profile: no generator, exchange, rule or
+//! digest. A run in which the baseline stays below half of this rate says nothing about the
+//! engine and is void.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -29,7 +31,8 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// Fills one table per core with its share of the users. The stream's seed and skew play no part.
+    /// Fills one table per core with its share of the users. The stream's seed and skew
+    /// play no part.
     pub fn start(config: &Config) -> Self {
         let control = Arc::new(Control::new(config.parallelism, Command::Pause));
         let users = (config.workload.users / config.parallelism as u64).max(1);
@@ -73,7 +76,7 @@ impl Bare {
 fn access(control: &Control, index: usize, users: u64, huge_pages: bool) {
     let mut table = Table::for_users(users, huge_pages);
     for user in 0..users {
-        table.profile(user.wrapping_mul(SPREAD), user);
+        table.profile(mix(user.wrapping_mul(SPREAD)), user);
     }
     let mut ahead = [(0, 0); PREFETCH_AHEAD];
     let mut done = 0;
@@ -85,7 +88,7 @@ fn access(control: &Control, index: usize, users: u64, huge_pages: bool) {
         }
         for turn in done..done + BATCH {
             let user = ((mix(turn.wrapping_mul(SPREAD)) >> 32) * users) >> 32;
-            let hash = user.wrapping_mul(SPREAD);
+            let hash = mix(user.wrapping_mul(SPREAD));
             table.prefetch(hash);
             let (hash, user) =
                 std::mem::replace(&mut ahead[turn as usize % PREFETCH_AHEAD], (hash, user));

@@ -78,7 +78,8 @@ impl Control {
         }
     }
 
-    /// Runs for a ramp and then for the window, whose records are counted; waits until all rest again.
+    /// Runs for a ramp and then for the window, whose records are counted; waits until all
+    /// rest again.
     pub fn window(&self, clock: &Clock, length: Duration) -> Window {
         self.order(Command::Run);
         machine::sleep(RAMP);

@@ -1,9 +1,9 @@
 //! The way of records from one core to another: a ring of 16 KiB buffers, filled in place.
 //!
-//! The producer writes each record once, straight into the open buffer, and hands the buffer over by
-//! advancing `filled`; the consumer reads it where it is and gives it back by advancing `emptied`.
-//! Of `C` buffers, number `n` lies at slot `n % C`: the producer owns `filled … emptied + C - 1`, the
-//! consumer `emptied … filled - 1`.
+//! The producer writes each record once, straight into the open buffer, and hands the buffer
+//! over by advancing `filled`; the consumer reads it where it is and gives it back by advancing
+//! `emptied`. Of `C` buffers, number `n` lies at slot `n % C`: the producer owns `filled …
+//! emptied + C - 1`, the consumer `emptied … filled - 1`.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -137,8 +137,8 @@ impl Sender {
     /// [`BUFFER_RECORDS`] records.
     #[inline(always)]
     pub fn push(&mut self, record: Record) {
-        // SAFETY: `next` is inside the open buffer, which is ours: a full one is handed over at once,
-        // and the one behind it was free.
+        // SAFETY: `next` is inside the open buffer, which is ours: a full one is handed
+        // over at once, and the one behind it was free.
         unsafe {
             self.next.write(record);
             self.next = self.next.add(1);
@@ -148,8 +148,8 @@ impl Sender {
         }
     }
 
-    /// Hands the open buffer over although it is not full, if it holds anything and another is free.
-    /// Returns whether it was handed over.
+    /// Hands the open buffer over although it is not full, if it holds anything and another
+    /// is free. Returns whether it was handed over.
     #[inline]
     pub fn flush(&mut self) -> bool {
         if self.open_len() == 0 || !self.has_room() {

@@ -1,7 +1,7 @@
 //! One core of the baseline: its split of the source, its shard of the profiles, its turns.
 //!
-//! A turn reads one buffer of each input and generates one batch. It never blocks: while an output has
-//! no room the core goes on reading its own inputs.
+//! A turn reads one buffer of each input and generates one batch. It never blocks: while an
+//! output has no room the core goes on reading its own inputs.
 
 use std::sync::Arc;
 use std::thread;
@@ -150,8 +150,8 @@ impl Worker {
         worked
     }
 
-    /// Reads a buffer of one input, whose profiles are loaded while a batch is generated: generating
-    /// is all arithmetic, judging all memory.
+    /// Reads a buffer of one input, whose profiles are loaded while a batch is generated:
+    /// generating is all arithmetic, judging all memory.
     #[inline(always)]
     fn fused_turn<const BY_USER: bool>(&mut self, pace: &Pace) -> bool {
         let Self {
@@ -269,7 +269,8 @@ impl Source {
         }
     }
 
-    /// Hands over what is left; closes the edges at the end of the stream. Returns whether it ended.
+    /// Hands over what is left; closes the edges at the end of the stream. Returns whether
+    /// it ended.
     fn finish(&mut self) -> bool {
         self.flush();
         let ended = self.is_exhausted() && self.outputs.iter().all(Sender::is_flushed);
