@@ -74,6 +74,7 @@ pub struct Sender {
     end: *mut Record,
     filled: u64,
     emptied: u64,
+    announced: u64,
 }
 
 /// The reading end.
@@ -110,6 +111,7 @@ pub fn edge(buffer_count: u64) -> (Sender, Receiver) {
         end,
         filled: 0,
         emptied: 0,
+        announced: 0,
     };
     (
         sender,
@@ -157,6 +159,12 @@ impl Sender {
         }
         self.hand_over();
         true
+    }
+
+    /// Whether a buffer was handed over since this was last asked.
+    #[inline]
+    pub fn has_news(&mut self) -> bool {
+        std::mem::replace(&mut self.announced, self.filled) != self.filled
     }
 
     /// Whether nothing waits in the open buffer.

@@ -109,7 +109,7 @@ impl Worker {
                 self.fused_turn::<BY_USER>(&pace)
             };
             if PACED && pace.idle == Idle::Park {
-                self.control.wake_readers(self.index);
+                self.wake_readers();
             }
             self.control.report(self.index, self.judge.digest.count);
             if worked {
@@ -186,6 +186,7 @@ impl Worker {
 
     /// Sleeps until the next record is due or another core has sent something.
     fn park(&mut self, clock: &Clock, pace: &Pace) {
+        self.wake_readers();
         self.control.prepare_sleep(self.index);
         let is_empty = self.inputs.iter_mut().all(|input| input.peek().is_none());
         if is_empty {
@@ -199,6 +200,16 @@ impl Worker {
             thread::park_timeout(left);
         }
         self.control.woke(self.index);
+    }
+
+    /// Wakes the cores that something was handed over to. A wake-up without news would be answered
+    /// by another, and the cores would never sleep.
+    fn wake_readers(&mut self) {
+        for (core, output) in self.source.outputs.iter_mut().enumerate() {
+            if output.has_news() && core != self.index {
+                self.control.wake(core);
+            }
+        }
     }
 
     fn outcome(self, hiccups: Hiccups) -> Outcome {
