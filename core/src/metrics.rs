@@ -164,12 +164,18 @@ impl CoreMetrics {
     /// The user's counter `name`, made at its first use.
     pub fn counter(&self, name: &str) -> Rc<Counter> {
         let mut counters = self.user_counters.borrow_mut();
+        if let Some(counter) = counters.get(name) {
+            return Rc::clone(counter);
+        }
         Rc::clone(counters.entry(name.to_owned()).or_default())
     }
 
     /// The user's histogram `name`, made at its first use.
     pub fn histogram(&self, name: &str) -> Rc<Distribution> {
         let mut histograms = self.user_histograms.borrow_mut();
+        if let Some(histogram) = histograms.get(name) {
+            return Rc::clone(histogram);
+        }
         Rc::clone(histograms.entry(name.to_owned()).or_default())
     }
 

@@ -1,10 +1,16 @@
 //! What a job needs: `use thalweg::prelude::*`.
 
-pub use crate::dataflow::{Collected, Dataflow, KeyedStream, Stream, Tag};
+pub use crate::dataflow::{Collected, Dataflow, KeyedStream, Stream, Tag, WindowedStream};
 pub use crate::job::Args;
-pub use crate::operator::Rejected;
+pub use crate::operator::{
+    AggregateFn, EventTimeTrigger, Fold, KeyedProcess, ProcessContext, Rejected, TimeDomain,
+    TimeWindow, Timer, Trigger, TriggerContext, TriggerResult, TumblingWindows, WindowAssigner,
+};
 pub use crate::sink::{Blackhole, Print};
 pub use crate::source::Generator;
-pub use crate::state::ValueSpec;
+pub use crate::state::{
+    AggregatingState, ListState, MapState, ReducingState, StateSpec, States, Ttl, UpdateType,
+    ValueSpec, ValueState, Visibility,
+};
 pub use crate::time::{Timestamp, WatermarkStrategy};
 pub use crate::{Key, Record, State, record};

@@ -1,34 +1,63 @@
-//! Declared state, as operators hold it.
+//! Declared state, as operators and user code hold it.
+//!
+//! Every state has one table per core. Handles refer to the key of the record or timer that is being
+//! processed; the operator sets it, prefetches the tables and lets expired values go.
+
+mod folding;
+mod list;
+mod map;
+mod row;
+mod scope;
+mod states;
+mod store;
+mod value;
+mod window;
+
+pub use folding::{AggregatingState, ReducingState};
+pub use list::{ListIter, ListState};
+pub use map::{MapIter, MapState};
+pub use states::States;
+pub use thalweg_state::{Ttl, UpdateType, Visibility};
+pub use value::{StateMut, ValueState};
+
+pub(crate) use row::{RowKey, row_hash};
+pub(crate) use scope::Scope;
+pub(crate) use states::StateTables;
+pub(crate) use store::Store;
+pub(crate) use window::WindowRow;
 
 use std::marker::PhantomData;
-use std::rc::Rc;
 
-use thalweg_state::{Key, KeyRef, State, Table, Ttl};
+use thalweg_state::State;
 
 use crate::graph::StateInfo;
-use crate::runtime::Core;
 
-/// Declares a value per key.
+/// Declares a state of a keyed process; a string is a declaration with nothing but a name.
 ///
 /// ```
 /// use thalweg::prelude::*;
-/// let seen: ValueSpec<u64> = ValueSpec::new("seen").expect_keys(1_000_000);
+/// use std::time::Duration;
+/// let seen = StateSpec::new("seen").with_ttl(Ttl::of(Duration::from_secs(60)));
 /// # let _ = seen;
 /// ```
-pub struct ValueSpec<S> {
-    name: String,
-    ttl: Option<Ttl>,
-    keys: usize,
-    value: PhantomData<fn() -> S>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateSpec {
+    pub(crate) name: String,
+    pub(crate) ttl: Option<Ttl>,
+    pub(crate) keys: usize,
 }
 
-impl<S: State> ValueSpec<S> {
+impl StateSpec {
     /// A state with this name, unique in its operator.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), ttl: None, keys: 0, value: PhantomData }
+        Self {
+            name: name.to_owned(),
+            ttl: None,
+            keys: 0,
+        }
     }
 
-    /// Lets values expire.
+    /// Lets values expire (processing time); lists and maps per entry.
     #[must_use]
     pub fn with_ttl(mut self, ttl: Ttl) -> Self {
         self.ttl = Some(ttl);
@@ -42,32 +71,63 @@ impl<S: State> ValueSpec<S> {
         self
     }
 
-    pub(crate) fn info(&self) -> StateInfo {
-        StateInfo { name: self.name.clone(), kind: "value", fingerprint: S::FINGERPRINT }
+    pub(crate) fn info(&self, kind: &'static str, fingerprint: u64) -> StateInfo {
+        StateInfo {
+            name: self.name.clone(),
+            kind,
+            fingerprint,
+        }
     }
 }
 
-/// The values of one state on one core.
-pub(crate) struct ValueTable<K: Key, S> {
-    core: Rc<Core>,
-    table: Table<K, S>,
+impl From<&str> for StateSpec {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
 }
 
-impl<K: Key, S: State> ValueTable<K, S> {
-    pub(crate) fn new(core: Rc<Core>, spec: ValueSpec<S>) -> Self {
-        Self { core, table: Table::with_capacity(spec.keys) }
+/// Declares a value per key.
+///
+/// ```
+/// use thalweg::prelude::*;
+/// let seen: ValueSpec<u64> = ValueSpec::new("seen").expect_keys(1_000_000);
+/// # let _ = seen;
+/// ```
+pub struct ValueSpec<S> {
+    spec: StateSpec,
+    value: PhantomData<fn() -> S>,
+}
+
+impl<S: State> ValueSpec<S> {
+    /// A state with this name, unique in its operator.
+    pub fn new(name: &str) -> Self {
+        Self {
+            spec: StateSpec::new(name),
+            value: PhantomData,
+        }
     }
 
-    #[inline]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        self.table.prefetch(hash);
+    /// Lets values expire (processing time): an expired value starts anew.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Ttl) -> Self {
+        self.spec = self.spec.with_ttl(ttl);
+        self
     }
 
-    #[inline]
-    pub(crate) fn get_or_default(&mut self, key: KeyRef<'_>) -> (&K, &mut S)
-    where
-        S: Default,
-    {
-        self.table.get_or_insert_with(key, self.core.epoch.get(), S::default)
+    /// Makes room for this many keys per core at once instead of growing step by step.
+    #[must_use]
+    pub fn expect_keys(mut self, keys: usize) -> Self {
+        self.spec = self.spec.expect_keys(keys);
+        self
+    }
+
+    pub(crate) fn info(&self, kind: &'static str) -> StateInfo {
+        self.spec.info(kind, S::FINGERPRINT)
+    }
+}
+
+impl<S> From<ValueSpec<S>> for StateSpec {
+    fn from(spec: ValueSpec<S>) -> Self {
+        spec.spec
     }
 }

@@ -85,11 +85,7 @@ impl<K: Key> Timers<K> {
     ///
     /// Called in a loop; what the caller registers in between takes its place in the order.
     pub fn pop_due(&mut self, upto: i64) -> Option<Timer<K>> {
-        if self.next()? > upto {
-            return None;
-        }
-        let entry = self.pending.pop_first()?;
-        self.heap_bytes -= entry.key.heap_bytes();
+        let entry = self.pop_entry(upto)?;
         let key = match K::decode(&entry.key) {
             Ok(key) => key,
             Err(error) => panic!("timer with key {:02x?}: {error}", &*entry.key),
@@ -99,6 +95,24 @@ impl<K: Key> Timers<K> {
             key,
             namespace: entry.namespace,
         })
+    }
+
+    /// Like [`pop_due`](Self::pop_due), with the key's canonical bytes left in `key`: returns the
+    /// timestamp and the namespace.
+    pub fn pop_due_into(&mut self, upto: i64, key: &mut Vec<u8>) -> Option<(i64, i64)> {
+        let entry = self.pop_entry(upto)?;
+        key.clear();
+        key.extend_from_slice(&entry.key);
+        Some((entry.timestamp, entry.namespace))
+    }
+
+    fn pop_entry(&mut self, upto: i64) -> Option<Entry> {
+        if self.next()? > upto {
+            return None;
+        }
+        let entry = self.pending.pop_first()?;
+        self.heap_bytes -= entry.key.heap_bytes();
+        Some(entry)
     }
 
     /// The pending timers in the order in which they fire.
@@ -309,6 +323,10 @@ mod tests {
             2 * inline + 100,
             "a timer that is there costs nothing"
         );
+        let mut key = Vec::new();
+        assert_eq!(timers.pop_due_into(0, &mut key), None);
+        assert_eq!(timers.pop_due_into(1, &mut key), Some((1, 0)));
+        assert_eq!(key, [0; 22]);
         while timers.pop_due(1).is_some() {}
         assert_eq!(timers.bytes(), 0);
         assert!(timers.is_empty());

@@ -51,6 +51,23 @@ impl Ttl {
         }
     }
 
+    /// A time to live of `after`, in whole milliseconds, with the defaults of [`Ttl::new`].
+    pub fn of(after: std::time::Duration) -> Self {
+        Self::new(i64::try_from(after.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Sets which accesses count.
+    #[must_use]
+    pub fn with_update(self, update: UpdateType) -> Self {
+        Self { update, ..self }
+    }
+
+    /// Sets who sees what is expired.
+    #[must_use]
+    pub fn with_visibility(self, visibility: Visibility) -> Self {
+        Self { visibility, ..self }
+    }
+
     /// The first instant at which a value last accessed at `last_access_ms` is expired.
     #[inline]
     pub fn expires_at(&self, last_access_ms: i64) -> i64 {

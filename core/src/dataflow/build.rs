@@ -1,6 +1,5 @@
 //! What streams share while a job is being built: the graph, and in run mode the parts of one core.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -8,12 +7,11 @@ use std::rc::Rc;
 use thalweg_net::{ChannelId, Doorbell};
 
 use crate::config::NetworkConfig;
-use crate::error::Kind;
 use crate::graph::{JobGraph, NodeId, Partitioner};
 use crate::record::Record;
 use crate::runtime::{
-    Core, Exchange, ExchangeFeed, Gate, GatePort, Outlet, OutputPort, Parts, Port, Route, SinkPort,
-    SourceTask, Task,
+    Captured, Core, Exchange, ExchangeFeed, Gate, GatePort, Outlet, OutputPort, Parts, Port, Route,
+    SideOutputs, SinkPort, SourceTask, Task,
 };
 use crate::sink::SinkContext;
 use crate::source::SourceContext;
@@ -39,6 +37,8 @@ pub(crate) struct Environment {
     pub(crate) inline_io: bool,
     pub(crate) checkpoints: bool,
     pub(crate) max_parallelism: u32,
+    /// Where side outputs go that the job does not use: for tests.
+    pub(crate) captured: Option<Rc<Captured>>,
 }
 
 impl Environment {
@@ -50,6 +50,7 @@ impl Environment {
             inline_io: true,
             checkpoints: false,
             max_parallelism: thalweg_state::group::default_max_parallelism(cores),
+            captured: None,
         }
     }
 }
@@ -61,7 +62,7 @@ pub(crate) struct Flow {
     pub(crate) env: Environment,
     pub(crate) graph: RefCell<JobGraph>,
     made: RefCell<Made>,
-    sides: RefCell<BTreeMap<(NodeId, String), Rc<dyn Any>>>,
+    sides: RefCell<BTreeMap<NodeId, Rc<SideOutputs>>>,
     error: RefCell<Option<Error>>,
 }
 
@@ -162,16 +163,17 @@ impl Flow {
 
     /// The port of a side output, made by whoever asks first.
     pub(crate) fn side<T: 'static>(&self, node: NodeId, tag: &Tag<T>) -> Rc<Port<T>> {
-        let mut sides = self.sides.borrow_mut();
-        let key = (node, tag.name().to_owned());
-        let port = sides.entry(key).or_insert_with(|| Rc::new(Port::<T>::new()));
-        Rc::clone(port).downcast::<Port<T>>().unwrap_or_else(|_| {
-            self.fail(Error::new(
-                Kind::Graph,
-                format!("the side output \"{}\" is used with two types", tag.name()),
-            ));
+        self.sides(node).port(tag).unwrap_or_else(|error| {
+            self.fail(error);
             Rc::new(Port::new())
         })
+    }
+
+    /// The side outputs of a node.
+    pub(crate) fn sides(&self, node: NodeId) -> Rc<SideOutputs> {
+        let mut sides = self.sides.borrow_mut();
+        let made = || Rc::new(SideOutputs::new(self.env.captured.clone()));
+        Rc::clone(sides.entry(node).or_insert_with(made))
     }
 
     pub(crate) fn source_context(&self) -> SourceContext {

@@ -9,6 +9,7 @@ mod keyed;
 mod roots;
 mod side;
 mod stream;
+mod window;
 
 pub(crate) use build::{Environment, Flow, Mode};
 pub use iter::{Collected, FromIter};
@@ -16,6 +17,7 @@ pub use keyed::{KeyedRoot, KeyedStream};
 pub use roots::{GateRoot, PortRoot, SourceRoot};
 pub use side::Tag;
 pub use stream::Stream;
+pub use window::WindowedStream;
 
 use std::rc::Rc;
 

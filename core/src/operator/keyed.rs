@@ -10,7 +10,7 @@ use super::{Blame, Feed};
 use crate::Result;
 use crate::record::Record;
 use crate::runtime::{Core, PageConsumer};
-use crate::state::{ValueSpec, ValueTable};
+use crate::state::{StateSpec, Store, ValueSpec};
 use crate::time::{Stamp, Timestamp};
 use thalweg_state::{Key, KeyRef, State};
 
@@ -23,6 +23,12 @@ pub trait IntoConsumer<T: Record, U>: Sized + 'static {
 /// How many records ahead of its use a table's line is asked for: one at a time, since a burst of requests fills
 /// the core's line buffers and stalls it.
 pub(crate) const AHEAD: usize = 16;
+
+/// The record to ask for while record `index` is taken: one or none.
+#[inline(always)]
+pub(crate) fn ahead<T: Record>(page: &PageView<'_, T>, index: usize) -> Range<usize> {
+    index + AHEAD..(index + AHEAD + 1).min(page.len())
+}
 
 /// The key of a record on a page.
 #[inline]
@@ -41,14 +47,16 @@ pub(crate) fn stamp_of<T: Record>(page: &PageView<'_, T>, index: usize) -> Stamp
 pub struct FlatMapWithState<K: Key, S: State, F> {
     name: Rc<str>,
     core: Rc<Core>,
-    table: ValueTable<K, S>,
+    store: Store<K, S>,
+    /// When a round of sweeping is due, as of the end of the last turn.
+    round_at: i64,
     user: F,
 }
 
 impl<K: Key, S: State, F> FlatMapWithState<K, S, F> {
     pub(crate) fn new(name: Rc<str>, core: Rc<Core>, state: ValueSpec<S>, user: F) -> Self {
-        let table = ValueTable::new(Rc::clone(&core), state);
-        Self { name, core, table, user }
+        let store = Store::new(Rc::clone(&core), &StateSpec::from(state));
+        Self { name, core, store, round_at: i64::MAX, user }
     }
 }
 
@@ -63,6 +71,12 @@ where
     fn into_consumer<N: Feed<I::Item>>(self, next: N) -> Box<dyn PageConsumer<T>> {
         Box::new(Running { operator: self, output: PhantomData, next })
     }
+}
+
+/// Memory that a row owns; a new one was not counted at all yet.
+#[inline]
+fn owned<K: Key, S: State>(key: &K, value: &S, new: bool) -> usize {
+    if new { 0 } else { key.heap_bytes() + value.heap_bytes() }
 }
 
 struct Running<O, I, N> {
@@ -80,24 +94,30 @@ where
     F: FnMut(&K, T, &mut S) -> I + 'static,
     N: Feed<I::Item>,
 {
-    fn prefetch(&mut self, page: &PageView<'_, T>) {
-        for index in 0..AHEAD.min(page.len()) {
-            self.operator.table.prefetch(page.head(index).hash);
+    #[inline(always)]
+    fn prefetch(&mut self, page: &PageView<'_, T>, range: Range<usize>) {
+        for index in range {
+            self.operator.store.prefetch(page.head(index).hash);
         }
     }
 
     fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize> {
-        let FlatMapWithState { name, core, table, user } = &mut self.operator;
+        let FlatMapWithState { name, core, store, user, .. } = &mut self.operator;
         for index in range.clone() {
             if core.pressure.get() {
                 return Ok(index);
             }
-            if index + AHEAD < page.len() {
-                table.prefetch(page.head(index + AHEAD).hash);
+            for later in ahead(page, index) {
+                store.prefetch(page.head(later).hash);
             }
             let stamp = stamp_of(page, index);
-            let (key, value) = table.get_or_default(key_of(page, index));
+            let (key, value, new) = store.get_or_insert_with(key_of(page, index), S::default);
+            let before = if std::mem::needs_drop::<(K, S)>() { owned(key, value, new) } else { 0 };
             let outputs = Blame::call(name, || user(key, page.record(index), value));
+            if std::mem::needs_drop::<(K, S)>() {
+                let change = owned(key, value, false) as isize - before as isize;
+                store.adjust_heap(change);
+            }
             for output in outputs {
                 self.next.feed(output, stamp)?;
             }
@@ -109,10 +129,25 @@ where
         self.next.watermark(watermark)?;
         Ok(true)
     }
+    fn advance_processing(&mut self, now: i64) -> Result<bool> {
+        if self.operator.round_at <= now {
+            self.operator.store.sweep_slice();
+            self.operator.round_at = self.operator.store.round_at();
+        }
+        Ok(true)
+    }
+    fn next_processing_timer(&self) -> Option<i64> {
+        let next = self.operator.round_at;
+        (next != i64::MAX).then_some(next)
+    }
+    fn state_bytes(&self) -> usize {
+        self.operator.store.bytes()
+    }
     fn idle(&mut self, idle: bool) -> Result<()> {
         self.next.idle(idle)
     }
     fn flush(&mut self) -> Result<()> {
+        self.operator.round_at = self.operator.store.round_at();
         self.next.flush()
     }
     fn end(&mut self) -> Result<()> {

@@ -5,16 +5,26 @@
 //! describes a chain that has no end yet.
 
 mod assign;
+mod aggregate;
 mod basic;
 mod fallible;
 mod guard;
 pub(crate) mod keyed;
+pub(crate) mod process;
+mod timers;
+pub(crate) mod window;
 
+pub use aggregate::{AggregateFn, Fold};
 pub use assign::AssignTimestamps;
 pub use basic::{Filter, FlatMap, Inspect, Map};
 
 pub(crate) use fallible::Letters;
 pub use fallible::{Rejected, TryFilter, TryFlatMap};
+pub use process::{KeyedProcess, ProcessContext, TimeDomain, Timer};
+pub use window::{
+    EventTimeTrigger, TimeWindow, Trigger, TriggerContext, TriggerResult, TumblingWindows,
+    WindowAssigner,
+};
 pub(crate) use guard::{Blame, blamed};
 
 use std::rc::Rc;

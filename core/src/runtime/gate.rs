@@ -13,6 +13,7 @@ use thalweg_net::{Body, Buffer, ChannelId, Frame, InputChannel, Page, PageView};
 use super::valve::{Change, Valve};
 use super::{Core, Ran};
 use crate::Result;
+use crate::operator::keyed::AHEAD;
 use crate::record::Record;
 use crate::time::{MIN, Timestamp};
 
@@ -28,8 +29,8 @@ pub trait PageConsumer<T: Record> {
     fn prepare(&mut self, _page: &PageView<'_, T>) -> Result<bool> {
         Ok(true)
     }
-    /// Says that the page's records come next; later ones are up to `consume`.
-    fn prefetch(&mut self, _page: &PageView<'_, T>) {}
+    /// Asks for what these records need: the first ones of a page. Later ones are up to `consume`.
+    fn prefetch(&mut self, _page: &PageView<'_, T>, _range: Range<usize>) {}
     /// Takes records from `range.start` on; returns the first that it has not taken.
     fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize>;
     /// Moves event time on; false when it has to be called again.
@@ -41,6 +42,10 @@ pub trait PageConsumer<T: Record> {
     /// The next processing-time timer, in milliseconds since the epoch.
     fn next_processing_timer(&self) -> Option<i64> {
         None
+    }
+    /// Memory that its state takes up.
+    fn state_bytes(&self) -> usize {
+        0
     }
     fn idle(&mut self, idle: bool) -> Result<()>;
     fn flush(&mut self) -> Result<()>;
@@ -59,6 +64,8 @@ pub(crate) trait GatePort {
     fn next_return(&mut self) -> Option<(usize, ChannelId, Buffer)>;
     /// The next processing-time timer of its operators.
     fn next_processing_timer(&self) -> Option<i64>;
+    /// Memory that the state of its operators takes up.
+    fn state_bytes(&self) -> usize;
     /// Whether every input has ended and all of it is consumed.
     fn ended(&self) -> bool;
     /// Frames queued and pages held, per sender: for the credit invariant.
@@ -72,10 +79,11 @@ pub(crate) struct Gate<T: Record> {
     inputs: Vec<Input>,
     valve: Valve,
     consumers: Vec<Box<dyn PageConsumer<T>>>,
-    cursors: Vec<usize>,
     returns: VecDeque<(usize, ChannelId, Buffer)>,
     turn: usize,
     advancing: Option<Timestamp>,
+    /// How many consumers have done so.
+    advanced: usize,
     idling: Option<bool>,
     ended: bool,
 }
@@ -83,6 +91,8 @@ pub(crate) struct Gate<T: Record> {
 struct Input {
     channel: InputChannel,
     open: Option<OpenPage>,
+    /// Per consumer, the first record of the run that it has not taken.
+    cursors: Vec<usize>,
     watermark: Timestamp,
 }
 
@@ -107,10 +117,10 @@ impl<T: Record> Gate<T> {
             inputs: Vec::new(),
             valve: Valve::new(0),
             consumers: Vec::new(),
-            cursors: Vec::new(),
             returns: VecDeque::new(),
             turn: 0,
             advancing: None,
+            advanced: 0,
             idling: None,
             ended: false,
         }
@@ -118,7 +128,6 @@ impl<T: Record> Gate<T> {
 
     pub(crate) fn attach(&mut self, consumer: Box<dyn PageConsumer<T>>) {
         self.consumers.push(consumer);
-        self.cursors.push(0);
     }
 
     pub(crate) fn core(&self) -> &Rc<Core> {
@@ -187,12 +196,14 @@ impl<T: Record> Gate<T> {
     /// Moves event time on in all consumers; false while one of them is out of credit.
     fn advance(&mut self) -> Result<bool> {
         if let Some(watermark) = self.advancing {
-            for consumer in &mut self.consumers {
+            while let Some(consumer) = self.consumers.get_mut(self.advanced) {
                 if !consumer.advance(watermark)? {
                     return Ok(false);
                 }
+                self.advanced += 1;
             }
             self.advancing = None;
+            self.advanced = 0;
         }
         if let Some(idle) = self.idling.take() {
             self.consumers.iter_mut().try_for_each(|consumer| consumer.idle(idle))?;
@@ -235,7 +246,7 @@ impl<T: Record> Gate<T> {
                 if !consumer.prepare(&page)? {
                     return Ok(false);
                 }
-                consumer.prefetch(&page);
+                consumer.prefetch(&page, 0..AHEAD.min(len));
             }
             cursor.prepared = true;
         }
@@ -253,7 +264,7 @@ impl<T: Record> Gate<T> {
                 }
             }
             let end = run_end(&page, cursor.at, watermark);
-            if !self.run_consumers(&page, cursor, end)? {
+            if !self.run_consumers(index, &page, cursor, end)? {
                 return Ok(false);
             }
         }
@@ -263,20 +274,22 @@ impl<T: Record> Gate<T> {
     /// Hands one run to every consumer that has not taken it yet.
     fn run_consumers(
         &mut self,
+        index: usize,
         page: &PageView<'_, T>,
         open: &mut Cursor,
         end: usize,
     ) -> Result<bool> {
-        for (consumer, cursor) in self.consumers.iter_mut().zip(&mut self.cursors) {
+        let cursors = &mut self.inputs[index].cursors;
+        for (consumer, cursor) in self.consumers.iter_mut().zip(cursors.iter_mut()) {
             let start = (*cursor).max(open.at);
             if start < end {
                 *cursor = consumer.consume(page, start..end)?;
             }
         }
-        let slowest = self.cursors.iter().copied().min().unwrap_or(end);
+        let slowest = cursors.iter().copied().min().unwrap_or(end);
         open.at = slowest.max(open.at).min(end);
-        if open.at == page.len() || open.at == end {
-            self.cursors.fill(0);
+        if open.at == end {
+            cursors.fill(0);
         }
         Ok(open.at == end)
     }
@@ -307,6 +320,7 @@ impl<T: Record> GatePort for Gate<T> {
         let input = |_| Input {
             channel: InputChannel::new(self.channel, credits),
             open: None,
+            cursors: vec![0; self.consumers.len()],
             watermark: MIN,
         };
         self.inputs = (0..senders).map(input).collect();
@@ -325,7 +339,8 @@ impl<T: Record> GatePort for Gate<T> {
         if self.advancing.is_some() {
             worked = true;
             if !self.advance()? {
-                return Ok(Ran::Blocked);
+                self.consumers.iter_mut().try_for_each(|consumer| consumer.flush())?;
+                return Ok(if self.stopped() { Ran::Blocked } else { Ran::Worked });
             }
         }
         worked |= self.run_processing_timers()?;
@@ -333,6 +348,8 @@ impl<T: Record> GatePort for Gate<T> {
         for offset in 0..inputs {
             worked |= self.run_input((self.turn + offset) % inputs, &mut budget)?;
         }
+        // Timers that stopped for the sake of other work go on in the next turn.
+        worked |= self.advancing.is_some() && !self.stopped();
         self.turn = (self.turn + 1) % inputs.max(1);
         if worked {
             self.consumers.iter_mut().try_for_each(|consumer| consumer.flush())?;
@@ -355,6 +372,10 @@ impl<T: Record> GatePort for Gate<T> {
 
     fn next_processing_timer(&self) -> Option<i64> {
         self.consumers.iter().filter_map(|consumer| consumer.next_processing_timer()).min()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.consumers.iter().map(|consumer| consumer.state_bytes()).sum()
     }
 
     fn ended(&self) -> bool {

@@ -18,6 +18,8 @@ pub(crate) type Batch<T> = Vec<(T, Stamp)>;
 pub struct Port<T> {
     staged: RefCell<Batch<T>>,
     consumers: RefCell<Vec<Box<dyn BatchFeed<T>>>>,
+    /// Takes the records if nobody else does.
+    fallback: RefCell<Option<Box<dyn BatchFeed<T>>>>,
     clone: Cell<Option<fn(&T) -> T>>,
 }
 
@@ -26,6 +28,7 @@ impl<T: 'static> Port<T> {
         Self {
             staged: RefCell::new(Vec::new()),
             consumers: RefCell::new(Vec::new()),
+            fallback: RefCell::new(None),
             clone: Cell::new(None),
         }
     }
@@ -47,6 +50,11 @@ impl<T: 'static> Port<T> {
         consumers.push(Box::new(Unbatched(next)));
     }
 
+    /// Says who takes the records if nobody is attached; it gets records only.
+    pub(crate) fn fall_back_to<N: Feed<T>>(&self, next: N) {
+        *self.fallback.borrow_mut() = Some(Box::new(Unbatched(next)));
+    }
+
     #[inline]
     pub(crate) fn push(&self, record: T, stamp: Stamp) -> Result<()> {
         let mut staged = self.staged.borrow_mut();
@@ -63,6 +71,9 @@ impl<T: 'static> Port<T> {
         }
         let mut consumers = self.consumers.borrow_mut();
         let Some((last, others)) = consumers.split_last_mut() else {
+            if let Some(fallback) = &mut *self.fallback.borrow_mut() {
+                return fallback.feed_batch(staged);
+            }
             staged.clear();
             return Ok(());
         };

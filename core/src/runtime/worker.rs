@@ -168,6 +168,11 @@ impl Worker {
         links.any(|link| !link.receiver.is_empty() || !link.sender.is_empty())
     }
 
+    /// Memory that the declared state of its operators takes up.
+    pub fn state_bytes(&self) -> usize {
+        self.gates.iter().flatten().map(|gate| gate.inner.borrow().state_bytes()).sum()
+    }
+
     fn receive_frames(&mut self, limit: usize) -> Result<bool> {
         let mut worked = false;
         for (peer, link) in self.links.iter_mut().enumerate() {

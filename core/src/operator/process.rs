@@ -1,0 +1,267 @@
+//! Keyed processes: user code with states, timers and side outputs.
+//!
+//! What a process emits is staged per call and handed on right behind it, so an early stop lies between two
+//! records or between two timers, never inside one.
+
+mod context;
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use thalweg_net::PageView;
+use thalweg_state::{Key, KeyRef, key};
+
+use super::keyed::{ahead, IntoConsumer, key_of, stamp_of};
+use super::timers::{TIMERS_PER_TURN, TimerSet};
+use super::{Blame, Feed};
+use crate::Result;
+use crate::record::Record;
+use crate::runtime::{Core, PageConsumer, SideOutputs};
+use crate::state::StateTables;
+use crate::time::{MIN, Stamp, Timestamp};
+
+pub use context::ProcessContext;
+
+/// What a timer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeDomain {
+    /// Watermarks.
+    Event,
+    /// The wall clock.
+    Processing,
+}
+
+/// A timer that fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timer {
+    /// For when it was registered, in milliseconds.
+    pub timestamp: Timestamp,
+    /// What it counts.
+    pub domain: TimeDomain,
+}
+
+/// User code that is called for every record of a key and for every timer that it registered.
+///
+/// States are declared when the process is made (see `KeyedStream::process`). An error ends the attempt.
+///
+/// ```
+/// use thalweg::prelude::*;
+/// struct Count {
+///     count: ValueState<u64>,
+/// }
+/// impl KeyedProcess<String, String> for Count {
+///     type Out = (String, u64);
+///     fn process(&mut self, word: String, cx: &mut ProcessContext<String, Self::Out>) -> thalweg::Result<()> {
+///         *self.count.or_default() += 1;
+///         cx.emit((word, *self.count.or_default()));
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait KeyedProcess<K: Key, In>: 'static {
+    /// What it emits.
+    type Out: 'static;
+
+    /// Takes a record of the current key.
+    fn process(&mut self, record: In, cx: &mut ProcessContext<'_, K, Self::Out>) -> Result<()>;
+
+    /// A timer of the current key fires. Timers fire in the order of their timestamps, those of event time as
+    /// soon as the watermark has reached them and before it moves on to the next operator.
+    fn on_timer(
+        &mut self,
+        _timer: Timer,
+        _cx: &mut ProcessContext<'_, K, Self::Out>,
+    ) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A keyed process on one core.
+pub struct Process<K: Key, P> {
+    name: Rc<str>,
+    core: Rc<Core>,
+    process: P,
+    states: StateTables,
+    event: TimerSet<K>,
+    processing: TimerSet<K>,
+    sides: Rc<SideOutputs>,
+    watermark: Timestamp,
+}
+
+impl<K: Key, P> Process<K, P> {
+    pub(crate) fn new(
+        name: Rc<str>,
+        core: Rc<Core>,
+        process: P,
+        states: StateTables,
+        sides: Rc<SideOutputs>,
+    ) -> Self {
+        Self {
+            name,
+            core,
+            process,
+            states,
+            event: TimerSet::new(),
+            processing: TimerSet::new(),
+            sides,
+            watermark: MIN,
+        }
+    }
+}
+
+impl<K: Key, T: Record, P: KeyedProcess<K, T>> IntoConsumer<T, P::Out> for Process<K, P> {
+    fn into_consumer<N: Feed<P::Out>>(self, next: N) -> Box<dyn PageConsumer<T>> {
+        Box::new(Running::<K, T, P, N> {
+            operator: self,
+            outputs: Vec::new(),
+            timer_key: Vec::new(),
+            next,
+        })
+    }
+}
+
+struct Running<K: Key, T: Record, P: KeyedProcess<K, T>, N> {
+    operator: Process<K, P>,
+    /// What the current call has emitted.
+    outputs: Vec<(P::Out, Stamp)>,
+    timer_key: Vec<u8>,
+    next: N,
+}
+
+impl<K, T, P, N> Running<K, T, P, N>
+where
+    K: Key,
+    T: Record,
+    P: KeyedProcess<K, T>,
+    N: Feed<P::Out>,
+{
+    /// Calls user code with `key` as the current key, then hands on what it emitted.
+    #[inline]
+    fn call(
+        &mut self,
+        key: KeyRef<'_>,
+        stamp: Stamp,
+        timestamp: Timestamp,
+        user: impl FnOnce(&mut P, &mut ProcessContext<'_, K, P::Out>) -> Result<()>,
+    ) -> Result<()> {
+        let operator = &mut self.operator;
+        operator.states.scope.enter::<K>(key);
+        let mut cx = ProcessContext::new(
+            context::Parts {
+                core: &operator.core,
+                scope: &operator.states.scope,
+                event: &mut operator.event,
+                processing: &mut operator.processing,
+                sides: &operator.sides,
+                outputs: &mut self.outputs,
+            },
+            stamp,
+            timestamp,
+            operator.watermark,
+        );
+        let process = &mut operator.process;
+        Blame::try_call(&operator.name, || user(process, &mut cx))?;
+        operator.states.scope.leave();
+        for (output, stamp) in self.outputs.drain(..) {
+            self.next.feed(output, stamp)?;
+        }
+        Ok(())
+    }
+
+    fn fire(&mut self, timer: Timer, stamp: Stamp) -> Result<()> {
+        let bytes = std::mem::take(&mut self.timer_key);
+        let current = KeyRef { hash: key::hash(&bytes), bytes: &bytes };
+        let fired = self.call(current, stamp, timer.timestamp, |process, cx| {
+            process.on_timer(timer, cx)
+        });
+        self.timer_key = bytes;
+        fired
+    }
+}
+
+impl<K, T, P, N> PageConsumer<T> for Running<K, T, P, N>
+where
+    K: Key,
+    T: Record,
+    P: KeyedProcess<K, T>,
+    N: Feed<P::Out>,
+{
+    fn prefetch(&mut self, page: &PageView<'_, T>, range: Range<usize>) {
+        self.operator.states.prefetch(range.map(|index| page.head(index).hash));
+    }
+
+    fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize> {
+        for index in range.clone() {
+            if self.operator.core.pressure.get() {
+                return Ok(index);
+            }
+            self.prefetch(page, ahead(page, index));
+            let stamp = stamp_of(page, index);
+            self.call(key_of(page, index), stamp, stamp.timestamp, |process, cx| {
+                process.process(page.record(index), cx)
+            })?;
+        }
+        Ok(range.end)
+    }
+
+    fn advance(&mut self, watermark: Timestamp) -> Result<bool> {
+        self.operator.watermark = watermark;
+        let mut left = TIMERS_PER_TURN;
+        while self.operator.event.next() <= watermark {
+            if left == 0 || self.operator.core.pressure.get() {
+                return Ok(false);
+            }
+            left -= 1;
+            let due = self.operator.event.pop(watermark, &mut self.timer_key);
+            let Some((timestamp, _)) = due else { break };
+            let timer = Timer { timestamp, domain: TimeDomain::Event };
+            let origin = self.operator.core.now();
+            self.fire(timer, Stamp { timestamp, origin })?;
+        }
+        self.operator.sides.watermark(watermark)?;
+        self.next.watermark(watermark)?;
+        Ok(true)
+    }
+
+    fn advance_processing(&mut self, now: i64) -> Result<bool> {
+        self.operator.states.sweep(now);
+        let mut left = TIMERS_PER_TURN;
+        while self.operator.processing.next() <= now {
+            if left == 0 || self.operator.core.pressure.get() {
+                return Ok(false);
+            }
+            left -= 1;
+            let due = self.operator.processing.pop(now, &mut self.timer_key);
+            let Some((timestamp, _)) = due else { break };
+            let timer = Timer { timestamp, domain: TimeDomain::Processing };
+            let origin = self.operator.core.now();
+            self.fire(timer, Stamp { timestamp: MIN, origin })?;
+        }
+        Ok(true)
+    }
+
+    fn next_processing_timer(&self) -> Option<i64> {
+        let next = self.operator.processing.next().min(self.operator.states.round_at());
+        (next != i64::MAX).then_some(next)
+    }
+
+    fn state_bytes(&self) -> usize {
+        let operator = &self.operator;
+        operator.states.bytes() + operator.event.bytes() + operator.processing.bytes()
+    }
+
+    fn idle(&mut self, idle: bool) -> Result<()> {
+        self.operator.sides.idle(idle)?;
+        self.next.idle(idle)
+    }
+    fn flush(&mut self) -> Result<()> {
+        self.operator.states.refresh();
+        self.operator.sides.flush()?;
+        self.next.flush()
+    }
+    fn end(&mut self) -> Result<()> {
+        self.operator.sides.end()?;
+        self.next.flush()?;
+        self.next.end()
+    }
+}

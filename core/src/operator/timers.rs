@@ -1,0 +1,58 @@
+//! The timers of a keyed operator: event time and processing time.
+
+use thalweg_state::{Key, KeyRef, TimerRef, Timers};
+
+use crate::time::Timestamp;
+
+/// How many timers fire before other work gets its turn.
+pub(crate) const TIMERS_PER_TURN: usize = 1024;
+
+/// One set of timers that knows its next one without looking.
+pub(crate) struct TimerSet<K: Key> {
+    timers: Timers<K>,
+    next: Timestamp,
+}
+
+impl<K: Key> TimerSet<K> {
+    pub(crate) fn new() -> Self {
+        Self {
+            timers: Timers::new(),
+            next: Timestamp::MAX,
+        }
+    }
+
+    /// When the first timer fires; `Timestamp::MAX` if there is none.
+    #[inline]
+    pub(crate) fn next(&self) -> Timestamp {
+        self.next
+    }
+
+    pub(crate) fn register(&mut self, key: KeyRef<'_>, namespace: i64, timestamp: Timestamp) {
+        let key = key.bytes;
+        if self.timers.register(TimerRef { timestamp, key, namespace }) {
+            self.next = self.next.min(timestamp);
+        }
+    }
+
+    pub(crate) fn delete(&mut self, key: KeyRef<'_>, namespace: i64, timestamp: Timestamp) {
+        let key = key.bytes;
+        if self.timers.delete(TimerRef { timestamp, key, namespace }) {
+            self.look();
+        }
+    }
+
+    /// Takes the first timer out if it fires at `upto` or before; its key's bytes go to `key`.
+    pub(crate) fn pop(&mut self, upto: Timestamp, key: &mut Vec<u8>) -> Option<(Timestamp, i64)> {
+        let timer = self.timers.pop_due_into(upto, key);
+        self.look();
+        timer
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.timers.bytes()
+    }
+
+    fn look(&mut self) {
+        self.next = self.timers.next().unwrap_or(Timestamp::MAX);
+    }
+}
