@@ -29,6 +29,7 @@ pub mod error;
 pub mod graph;
 mod job;
 pub mod metrics;
+mod nearest;
 pub mod operator;
 pub mod prelude;
 mod record;
@@ -43,7 +44,7 @@ pub use dataflow::{Dataflow, KeyedStream, Stream};
 pub use error::{BoxError, Error, Result};
 pub use job::{Args, Job, plan, run_local};
 pub use record::Record;
-pub use runtime::{RunOptions, Summary, run};
+pub use runtime::{RunOptions, Summary, Totals, run};
 pub use thalweg_state::{
     CodecError, Key, KeyError, KeyRef, KeySink, State, key, macros, record, rkyv,
 };

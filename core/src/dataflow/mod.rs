@@ -19,6 +19,7 @@ pub use stream::Stream;
 
 use std::rc::Rc;
 
+use crate::graph::Role;
 use crate::source::Source;
 
 /// A job under construction: makes streams from sources.
@@ -44,6 +45,8 @@ impl Dataflow {
             flow.fail(error.in_operator(name));
         }
         let node = flow.add_head(source.kind(), Some(name));
+        let role = Role::Source { expected: source.expected() };
+        flow.graph.borrow_mut().nodes[node].role = role;
         let root = SourceRoot { flow: Rc::clone(&flow), node, source };
         Stream::new(flow, node, root)
     }

@@ -21,12 +21,12 @@ pub(crate) use exchange::{Broadcast, ByKey, Exchange, ExchangeFeed, Outlet, Outp
 pub(crate) use exchange::{Rescale, RoundRobin, Route, To};
 pub(crate) use gate::{Gate, GatePort, PageConsumer};
 pub(crate) use mesh::{MeshNode, mesh};
-pub use node::{RunOptions, run};
+pub use node::{RunOptions, planned, run};
 pub use port::Port;
 pub(crate) use port::PortFeed;
 pub(crate) use sink_task::{SinkFeed, SinkPort, Typed, Writing};
 pub(crate) use source_task::{Reading, SourceTask};
-pub use summary::Summary;
+pub use summary::{Summary, Totals};
 pub(crate) use union::Union;
 pub use worker::{Link, Progress, Worker};
 pub(crate) use worker::{Parts, Task};

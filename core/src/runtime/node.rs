@@ -17,18 +17,21 @@ use super::drive::{Command, Driver, Outcome};
 use super::mesh::{MeshNode, mesh};
 use super::panics;
 use super::pulse::{Pulse, Watchdog};
-use super::{Core, Summary};
-use crate::config::{Rim, RuntimeConfig};
+use super::{Core, Summary, Totals};
+use crate::config::{Cpus, Rim, RuntimeConfig};
 use crate::dataflow::Environment;
 use crate::error::Kind;
 use crate::graph::JobGraph;
 use crate::job::{Args, Job, build, plan};
-use crate::metrics::CoreReport;
+use crate::metrics::{CoreReport, CoreSnapshot};
 use crate::time::{Clock, MachineClock};
 use crate::{Error, Result};
 
 /// How often the watching thread looks at its cores.
 const WATCH: Duration = Duration::from_millis(100);
+
+/// How often cores are asked for what they have counted, in nanoseconds.
+const PROGRESS: u64 = 1_000_000_000;
 
 /// How long a core may take to stop after the attempt has ended.
 const STOP_BOUND: Duration = Duration::from_secs(10);
@@ -43,7 +46,7 @@ pub struct RunOptions {
     /// Set to a signal's number to stop the job in order.
     pub stop: Arc<AtomicI32>,
     /// Called about once a second with the totals so far.
-    pub progress: Option<Arc<dyn Fn(&Summary) + Send + Sync>>,
+    pub progress: Option<Arc<dyn Fn(&Totals) + Send + Sync>>,
 }
 
 impl RunOptions {
@@ -67,8 +70,8 @@ pub fn run<J>(job: J, args: &Args, options: &RunOptions) -> Result<Summary>
 where
     J: Job + Clone + Send + 'static,
 {
-    let cpus = allowed_cpus(options.parallelism)?;
-    let graph = plan(&job, args, options.parallelism)?;
+    let graph = planned(&job, args, options)?;
+    let cpus = allowed_cpus(options.parallelism, &options.runtime.cpus)?;
     let clock = MachineClock::new();
     let nodes = mesh(options.parallelism, graph.channels(), &options.runtime.network)?;
     let (events, from_cores) = unbounded();
@@ -95,26 +98,64 @@ where
     Watch { graph, clock, cores, events: from_cores, options }.run()
 }
 
+/// The graph of a job as it would run with these options; nothing is opened.
+///
+/// # Errors
+/// Bad arguments, a graph that cannot run, fewer key groups than cores.
+pub fn planned(job: &dyn Job, args: &Args, options: &RunOptions) -> Result<JobGraph> {
+    // A plan says nothing of too many cores: those of another machine may be asked about.
+    if options.parallelism == 0 {
+        return Err(Error::usage("cannot run on 0 cores").with_hint("use -p 1 or more"));
+    }
+    let mut graph = plan(job, args, options.parallelism)?;
+    if let Some(groups) = options.runtime.max_parallelism {
+        if (groups as usize) < options.parallelism {
+            let cores = options.parallelism;
+            let text = format!("cannot share {groups} key groups among {cores} cores");
+            return Err(Error::usage(text).with_hint("raise job.max-parallelism"));
+        }
+        graph.max_parallelism = groups;
+    }
+    Ok(graph)
+}
+
 /// The CPUs that this process may use, as many as the job wants.
-fn allowed_cpus(wanted: usize) -> Result<Vec<usize>> {
+fn allowed_cpus(wanted: usize, choice: &Cpus) -> Result<Vec<usize>> {
     let set = rustix::thread::sched_getaffinity(None)
         .map_err(|error| Error::io("cannot read the allowed CPUs", error.into()))?;
-    let allowed: Vec<usize> =
+    let mut allowed: Vec<usize> =
         (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
-    if wanted == 0 || wanted > allowed.len() {
-        return Err(Error::usage(format!(
-            "cannot run on {wanted} cores: this process may use {} CPUs",
-            allowed.len()
-        ))
-        .with_hint(format!("use -p 1 to -p {}; each core is a pinned thread", allowed.len())));
-    }
     // From the highest down: interrupts and other programs prefer the first CPU.
-    Ok(allowed.into_iter().rev().take(wanted).collect())
+    allowed.reverse();
+    let whose = match choice {
+        Cpus::All => "this process may use",
+        Cpus::Count(count) => {
+            allowed.truncate(*count);
+            "worker.cores and this process's CPU set leave"
+        }
+        Cpus::List(cpus) => {
+            if let Some(cpu) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+                let text = format!("worker.cores names CPU {cpu}, which this process may not use");
+                return Err(Error::usage(text).with_hint("`taskset -pc $$` lists those it may"));
+            }
+            allowed.clone_from(cpus);
+            "worker.cores names"
+        }
+    };
+    let count = allowed.len();
+    if wanted == 0 || wanted > count {
+        let (plural, most) = (if count == 1 { "" } else { "s" }, count.max(1));
+        let text = format!("cannot run on {wanted} cores: {whose} {count} CPU{plural}");
+        let range = if most == 1 { "-p 1".into() } else { format!("-p 1 to -p {most}") };
+        return Err(Error::usage(text).with_hint(format!("use {range}; a core is a pinned thread")));
+    }
+    allowed.truncate(wanted);
+    Ok(allowed)
 }
 
 /// What a core says to the watching thread.
 enum Event {
-    Report(Box<CoreReport>),
+    Counts(CoreSnapshot),
     Done(Box<CoreReport>),
     Failed(Error),
     Stopped,
@@ -215,6 +256,7 @@ impl Seat {
         let mut env = Environment::new(parallelism, options.runtime.network.clone());
         env.doorbell = Some(node.doorbell.clone());
         env.inline_io = false;
+        env.max_parallelism = options.runtime.max_parallelism.unwrap_or(env.max_parallelism);
         let driver = guarded(index, || {
             let (worker, graph) = build(job, args, Rc::clone(&core), env, node.links)?;
             if graph.digest() != digest {
@@ -233,7 +275,7 @@ impl Seat {
             let event = match guarded(index, || driver.run()) {
                 Ok(Outcome::Yield) => return true,
                 Ok(Outcome::Report) => {
-                    let _ = events.send(Event::Report(Box::new(core.metrics.report(index))));
+                    let _ = events.send(Event::Counts(core.metrics.snapshot(index)));
                     return true;
                 }
                 Ok(Outcome::Done) => Event::Done(Box::new(core.metrics.report(index))),
@@ -276,7 +318,8 @@ impl Watch<'_> {
         let mut left = self.cores.len();
         let mut failure = None;
         let mut stopping = 0;
-        let mut progress_at = started;
+        let (mut asked_at, mut shown) = (started, true);
+        let mut totals = Totals::new(self.cores.len(), self.graph.expected());
         while left > 0 {
             match self.events.recv_timeout(WATCH) {
                 Ok(Event::Done(report)) => {
@@ -284,10 +327,7 @@ impl Watch<'_> {
                     let core = report.core;
                     reports[core] = Some(*report);
                 }
-                Ok(Event::Report(report)) => {
-                    let core = report.core;
-                    reports[core] = Some(*report);
-                }
+                Ok(Event::Counts(counts)) => totals.add(counts),
                 Ok(Event::Stopped) => left -= 1,
                 Ok(Event::Failed(error)) => {
                     left -= 1;
@@ -304,12 +344,15 @@ impl Watch<'_> {
                 stopping = signal;
                 self.command(&Command::Stop);
             }
-            if let Some(show) = &self.options.progress
-                && now - progress_at >= 1_000_000_000
-            {
-                progress_at = now;
-                show(&Summary::new(&reports, now - started));
-                self.command(&Command::Report);
+            if let Some(show) = &self.options.progress {
+                if now - asked_at >= PROGRESS {
+                    (asked_at, shown) = (now, false);
+                    self.command(&Command::Report);
+                } else if !shown && now - asked_at >= PROGRESS / 20 {
+                    shown = true;
+                    totals.nanos = now - started;
+                    show(&totals);
+                }
             }
         }
         let seconds = self.clock.nanos() - started;
