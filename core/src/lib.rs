@@ -28,6 +28,8 @@ pub mod dataflow;
 pub mod error;
 pub mod graph;
 mod job;
+#[cfg(feature = "cli")]
+mod launch;
 pub mod metrics;
 mod nearest;
 pub mod operator;
@@ -43,6 +45,8 @@ pub mod time;
 pub use dataflow::{Dataflow, KeyedStream, Stream};
 pub use error::{BoxError, Error, Result};
 pub use job::{Args, Job, plan, run_local};
+#[cfg(feature = "cli")]
+pub use launch::{Demo, DemoFn, JobFn, Launcher, launch};
 pub use record::Record;
 pub use runtime::{RunOptions, Summary, Totals, run};
 pub use thalweg_state::{

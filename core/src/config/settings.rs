@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::keys::{Effect, Key, find, keys};
+use super::keys::{Effect, Key, keys};
 use super::layers::{Layers, Sources};
 use super::value::Value;
 use super::{Cpus, Idle, NetworkConfig, Rim, RuntimeConfig};
@@ -165,11 +165,6 @@ fn effect(setting: &Setting) -> Result<Option<String>> {
                 )))
         }
     }
-}
-
-/// The setting that a name or a Flink alias means, for `config explain`.
-pub(crate) fn meant(name: &str) -> Option<&'static Key> {
-    find(name).or_else(|| super::keys::find_alias(name).map(|(key, _)| key))
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(crate) use exchange::{Broadcast, ByKey, Exchange, ExchangeFeed, Outlet, Outp
 pub(crate) use exchange::{Rescale, RoundRobin, Route, To};
 pub(crate) use gate::{Gate, GatePort, PageConsumer};
 pub(crate) use mesh::{MeshNode, mesh};
+#[cfg(feature = "cli")]
+pub(crate) use node::default_parallelism;
 pub use node::{RunOptions, planned, run};
 pub use port::Port;
 pub(crate) use port::PortFeed;

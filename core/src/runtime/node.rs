@@ -119,38 +119,47 @@ pub fn planned(job: &dyn Job, args: &Args, options: &RunOptions) -> Result<JobGr
     Ok(graph)
 }
 
-/// The CPUs that this process may use, as many as the job wants.
+/// On how many cores a job runs that does not say it: all that it may use.
+#[cfg(feature = "cli")]
+pub(crate) fn default_parallelism(choice: &Cpus) -> Result<usize> {
+    allowed(choice).map(|(cpus, _)| cpus.len().max(1))
+}
+
+/// The CPUs that the job may use, as many as it wants.
 fn allowed_cpus(wanted: usize, choice: &Cpus) -> Result<Vec<usize>> {
-    let set = rustix::thread::sched_getaffinity(None)
-        .map_err(|error| Error::io("cannot read the allowed CPUs", error.into()))?;
-    let mut allowed: Vec<usize> =
-        (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
-    // From the highest down: interrupts and other programs prefer the first CPU.
-    allowed.reverse();
-    let whose = match choice {
-        Cpus::All => "this process may use",
-        Cpus::Count(count) => {
-            allowed.truncate(*count);
-            "worker.cores and this process's CPU set leave"
-        }
-        Cpus::List(cpus) => {
-            if let Some(cpu) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
-                let text = format!("worker.cores names CPU {cpu}, which this process may not use");
-                return Err(Error::usage(text).with_hint("`taskset -pc $$` lists those it may"));
-            }
-            allowed.clone_from(cpus);
-            "worker.cores names"
-        }
-    };
-    let count = allowed.len();
+    let (mut cpus, whose) = allowed(choice)?;
+    let count = cpus.len();
     if wanted == 0 || wanted > count {
         let (plural, most) = (if count == 1 { "" } else { "s" }, count.max(1));
         let text = format!("cannot run on {wanted} cores: {whose} {count} CPU{plural}");
         let range = if most == 1 { "-p 1".into() } else { format!("-p 1 to -p {most}") };
         return Err(Error::usage(text).with_hint(format!("use {range}; a core is a pinned thread")));
     }
-    allowed.truncate(wanted);
-    Ok(allowed)
+    cpus.truncate(wanted);
+    Ok(cpus)
+}
+
+/// The CPUs that the configuration leaves of those that this process may use, and who says so.
+fn allowed(choice: &Cpus) -> Result<(Vec<usize>, &'static str)> {
+    let set = rustix::thread::sched_getaffinity(None)
+        .map_err(|error| Error::io("cannot read the allowed CPUs", error.into()))?;
+    let cpus = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu));
+    // From the highest down: interrupts and other programs prefer the first CPU.
+    let mut cpus: Vec<usize> = cpus.rev().collect();
+    match choice {
+        Cpus::All => Ok((cpus, "this process may use")),
+        Cpus::Count(count) => {
+            cpus.truncate(*count);
+            Ok((cpus, "worker.cores and the process leave"))
+        }
+        Cpus::List(listed) => match listed.iter().find(|cpu| !cpus.contains(cpu)) {
+            None => Ok((listed.clone(), "worker.cores lists")),
+            Some(cpu) => {
+                let text = format!("worker.cores lists CPU {cpu}, which this process may not use");
+                Err(Error::usage(text).with_hint("`taskset -pc $$` lists those that it may"))
+            }
+        },
+    }
 }
 
 /// What a core says to the watching thread.
@@ -330,7 +339,6 @@ impl Watch<'_> {
                 Ok(Event::Counts(counts)) => totals.add(counts),
                 Ok(Event::Stopped) => left -= 1,
                 Ok(Event::Failed(error)) => {
-                    left -= 1;
                     failure.get_or_insert(error);
                     self.command(&Command::Abort);
                     break;
