@@ -69,6 +69,7 @@ struct Entry {
     name: &'static str,
     job: JobFn,
     about: &'static str,
+    example: &'static str,
     demo: Option<DemoFn>,
 }
 
@@ -81,7 +82,7 @@ impl Launcher {
     /// Adds a job.
     #[must_use]
     pub fn job(mut self, name: &'static str, job: JobFn) -> Self {
-        self.entries.push(Entry { name, job, about: "", demo: None });
+        self.entries.push(Entry { name, job, about: "", example: "...", demo: None });
         self
     }
 
@@ -90,6 +91,15 @@ impl Launcher {
     pub fn about(mut self, about: &'static str) -> Self {
         if let Some(entry) = self.entries.last_mut() {
             entry.about = about;
+        }
+        self
+    }
+
+    /// Gives arguments of the job that was added last, for the examples of the help.
+    #[must_use]
+    pub fn example(mut self, words: &'static str) -> Self {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.example = words;
         }
         self
     }
@@ -151,21 +161,26 @@ impl Launcher {
 
     /// The error for a command line that is none.
     fn refused(&self, program: &str, words: &[std::ffi::OsString], error: &clap::Error) -> Error {
+        const VERBS: [&str; 6] = ["run", "plan", "info", "jobs", "demo", "config"];
         let first = words.first().and_then(|word| word.to_str()).unwrap_or("");
-        let is_job = self.entries.iter().any(|entry| entry.name == first);
-        let refused = usage::refused("", error, &format!("{program} --help"));
-        let is_flag = error.kind() == clap::error::ErrorKind::UnknownArgument;
-        match first {
-            _ if refused.kind() == Kind::Help => refused,
-            _ if is_job => refused.with_hint(format!("to run the job: {program} run {first}")),
-            "run" | "demo" | "plan" | "info" if is_flag => {
-                let tip = refused.hint().filter(|hint| hint.starts_with("did you mean"));
-                let tip = tip.map(|tip| format!("{tip} ")).unwrap_or_default();
-                refused.with_hint(format!(
-                    "{tip}(arguments of the job follow `--`: {program} {first} JOB -- --help)"
-                ))
-            }
-            _ => refused,
+        let is_verb = VERBS.contains(&first);
+        let verb = if is_verb { format!(" {first}") } else { String::new() };
+        let refused = usage::refused("", error, &format!("{program}{verb} --help"));
+        let unknown = error.kind() == clap::error::ErrorKind::UnknownArgument;
+        if refused.kind() == Kind::Help {
+            refused
+        } else if self.entries.iter().any(|entry| entry.name == first) {
+            refused.with_hint(format!("to run the job: {program} run {first}"))
+        } else if is_verb && unknown && !matches!(first, "jobs" | "config") {
+            let tip = refused.hint().filter(|hint| hint.starts_with("did you mean"));
+            let tip = tip.map(|tip| format!("{tip} ")).unwrap_or_default();
+            refused.with_hint(format!(
+                "{tip}arguments of the job follow `--`: {program} {first} JOB -- --help"
+            ))
+        } else if let (false, Some(meant)) = (is_verb, nearest(first, VERBS)) {
+            refused.with_hint(format!("did you mean \"{meant}\"?"))
+        } else {
+            refused
         }
     }
 

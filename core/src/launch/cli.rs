@@ -36,7 +36,7 @@ pub(super) struct Output {
     pub(super) color: Color,
     /// Form of the log on standard error
     #[arg(long, global = true, value_enum, default_value = "human", value_name = "FORM")]
-    #[arg(env = "THALWEG_LOG_FORMAT")]
+    #[arg(env = "THALWEG_LOG_FORMAT", hide_env_values = true)]
     pub(super) log_format: LogFormat,
 }
 
@@ -193,13 +193,13 @@ pub(super) enum ConfigVerb {
 
 /// The command with examples that fit the program and its jobs.
 pub(super) fn command(program: &str, entries: &[Entry]) -> clap::Command {
-    let job = entries.first().map_or("JOB", |entry| entry.name);
+    let (job, words) = entries.first().map_or(("JOB", "..."), |entry| (entry.name, entry.example));
     let examples = |lines: &[&str]| -> String {
-        let lines = lines.iter().map(|line| line.replace("{}", job));
+        let lines = lines.iter().map(|line| line.replace("{}", job).replace("...", words));
         let lines: Vec<_> = lines.map(|line| format!("  {program} {line}")).collect();
         format!("Examples:\n{}", lines.join("\n"))
     };
-    let run = examples(&["run {} -p 2 -- --help", "run {} -p 2 --json -D runtime.idle=spin -- ..."]);
+    let run = examples(&["run {} -- --help", "run {} -p 2 --json -D runtime.idle=spin -- ..."]);
     let plan = examples(&["plan {} -p 4 -- ...", "plan {} --dot -- ... | dot -Tsvg > plan.svg"]);
     let jobs = examples(&["jobs", "jobs --json"]);
     let demo = examples(&["demo", "demo {} -p 1 --json"]);
@@ -210,7 +210,7 @@ pub(super) fn command(program: &str, entries: &[Entry]) -> clap::Command {
         "config explain network.buffer-size",
         "config explain execution.checkpointing.interval",
     ]);
-    let all = examples(&["jobs", "run {} -p 2 -- --help"]);
+    let all = examples(&["jobs", "run {} -p 2 -- ..."]);
     let exits = "Exit codes: 0 ok, 1 the job failed, 2 usage, 3 not found, 7 the machine lacks \
                  something, 130 and 143 stopped in order by a signal.";
     Cli::command()

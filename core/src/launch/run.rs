@@ -73,7 +73,7 @@ impl Context<'_> {
     /// Prints the summary and gives the exit code.
     fn summary(&self, ran: &Ran<'_>, summary: &Summary, common: &Common) -> i32 {
         let printed = if common.json {
-            self.terminal.data(&report::json(ran, summary).to_string())
+            self.terminal.data(&report::Object::new(ran, summary).text())
         } else {
             self.terminal.say(&report::text(ran, summary, self.terminal.is_verbose()));
             0

@@ -8,6 +8,7 @@ mod mesh;
 mod node;
 mod panics;
 mod port;
+mod preflight;
 mod pulse;
 mod sink_task;
 mod source_task;

@@ -16,6 +16,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use super::drive::{Command, Driver, Outcome};
 use super::mesh::{MeshNode, mesh};
 use super::panics;
+use super::preflight;
 use super::pulse::{Pulse, Watchdog};
 use super::{Core, Summary, Totals};
 use crate::config::{Cpus, Rim, RuntimeConfig};
@@ -72,6 +73,9 @@ where
 {
     let graph = planned(&job, args, options)?;
     let cpus = allowed_cpus(options.parallelism, &options.runtime.cpus)?;
+    if options.runtime.rim == Rim::Glommio {
+        preflight::io_uring()?;
+    }
     let clock = MachineClock::new();
     let nodes = mesh(options.parallelism, graph.channels(), &options.runtime.network)?;
     let (events, from_cores) = unbounded();
@@ -88,7 +92,7 @@ where
             digest: graph.digest(),
             pulse: Arc::clone(&pulse),
             commands: from_master,
-            events: events.clone(),
+            events: Voice { events: events.clone(), index, ended: false },
             options: options.clone(),
         };
         let thread = seat.start(job.clone(), args.clone())?;
@@ -179,8 +183,36 @@ struct Seat {
     digest: u64,
     pulse: Arc<Pulse>,
     commands: Receiver<Command>,
-    events: Sender<Event>,
+    events: Voice,
     options: RunOptions,
+}
+
+/// A core's way to speak to the watching thread. A thread that dies before its core has ended is heard too:
+/// glommio may refuse to start in it.
+struct Voice {
+    events: Sender<Event>,
+    index: usize,
+    ended: bool,
+}
+
+impl Voice {
+    fn say(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// The last word.
+    fn end(&mut self, event: Event) {
+        self.ended = true;
+        self.say(event);
+    }
+}
+
+impl Drop for Voice {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.say(Event::Failed(preflight::cannot_start().on_core(self.index)));
+        }
+    }
 }
 
 /// A core as the watching thread sees it.
@@ -226,13 +258,7 @@ impl Seat {
                 ticker.cancel().await;
             })
             .map_err(|error| {
-                Error::new(Kind::Preflight, "cannot start a core with io_uring")
-                    .with_source(std::io::Error::other(error.to_string()))
-                    .with_hint(
-                        "allow io_uring (sysctl kernel.io_uring_disabled=0, a seccomp profile \
-                         that permits it, 512 KiB of memlock per core), or choose \
-                         -D runtime.rim=thread",
-                    )
+                preflight::cannot_start().with_source(std::io::Error::other(error.to_string()))
             })
     }
 
@@ -258,7 +284,7 @@ impl Seat {
     /// Builds the worker; each call of what is returned drives it for a while, true: call again.
     fn ride<'a>(self, job: &'a dyn Job, args: &'a Args) -> Box<dyn FnMut() -> bool + 'a> {
         panics::capture_in_this_thread();
-        let Seat { index, node, clock, digest, pulse, commands, events, options, .. } = self;
+        let Seat { index, node, clock, digest, pulse, commands, mut events, options, .. } = self;
         let parallelism = options.parallelism;
         let clock: Rc<dyn Clock> = Rc::new(clock);
         let core = Core::new(index, parallelism, clock);
@@ -276,7 +302,7 @@ impl Seat {
         let mut driver = match driver {
             Ok(driver) => driver,
             Err(error) => {
-                let _ = events.send(Event::Failed(error));
+                events.end(Event::Failed(error));
                 return Box::new(|| false);
             }
         };
@@ -284,14 +310,14 @@ impl Seat {
             let event = match guarded(index, || driver.run()) {
                 Ok(Outcome::Yield) => return true,
                 Ok(Outcome::Report) => {
-                    let _ = events.send(Event::Counts(core.metrics.snapshot(index)));
+                    events.say(Event::Counts(core.metrics.snapshot(index)));
                     return true;
                 }
                 Ok(Outcome::Done) => Event::Done(Box::new(core.metrics.report(index))),
                 Ok(Outcome::Aborted) => Event::Stopped,
                 Err(error) => Event::Failed(error),
             };
-            let _ = events.send(event);
+            events.end(event);
             false
         })
     }
