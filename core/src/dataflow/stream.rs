@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use super::build::Flow;
+use super::build::{Flow, Mode};
 use super::roots::{GateRoot, PortRoot};
 use super::{KeyedStream, Tag};
 use crate::BoxError;
@@ -263,8 +263,15 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
     pub fn sink<S: Sink<T>>(self, name: &str, sink: S) {
         let flow = &self.flow;
         let node = flow.add_fused(self.node, sink.kind(), Some(name));
-        if let Err(error) = sink.validate() {
-            flow.fail(error.in_operator(name));
+        if flow.mode == Mode::Plan {
+            match sink.validate() {
+                Ok(()) => {
+                    let name = name.to_owned();
+                    flow.prepare(move || sink.prepare().map_err(|e| e.in_operator(&name)));
+                }
+                Err(error) => flow.fail(error.in_operator(name)),
+            }
+            return;
         }
         if !flow.runs(node) {
             return;

@@ -13,7 +13,7 @@ pub(crate) mod keyed;
 pub use assign::AssignTimestamps;
 pub use basic::{Filter, FlatMap, Inspect, Map};
 
-pub(crate) use fallible::Letters;
+pub(crate) use fallible::{Letters, chain_text};
 pub use fallible::{Rejected, TryFilter, TryFlatMap};
 pub(crate) use guard::{Blame, blamed};
 

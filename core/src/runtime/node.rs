@@ -17,12 +17,12 @@ use super::drive::{Command, Driver, Outcome};
 use super::mesh::{MeshNode, mesh};
 use super::panics;
 use super::pulse::{Pulse, Watchdog};
-use super::{Core, Summary};
+use super::{Core, SideCpus, Summary};
 use crate::config::{Rim, RuntimeConfig};
 use crate::dataflow::Environment;
 use crate::error::Kind;
 use crate::graph::JobGraph;
-use crate::job::{Args, Job, build, plan};
+use crate::job::{Args, Job, Planned, build};
 use crate::metrics::CoreReport;
 use crate::time::{Clock, MachineClock};
 use crate::{Error, Result};
@@ -67,8 +67,9 @@ pub fn run<J>(job: J, args: &Args, options: &RunOptions) -> Result<Summary>
 where
     J: Job + Clone + Send + 'static,
 {
-    let cpus = allowed_cpus(options.parallelism)?;
-    let graph = plan(&job, args, options.parallelism)?;
+    let (cpus, spare) = allowed_cpus(options.parallelism)?;
+    let side_cpus = SideCpus::new(spare);
+    let graph = Planned::new(&job, args, options.parallelism)?.prepare()?;
     let clock = MachineClock::new();
     let nodes = mesh(options.parallelism, graph.channels(), &options.runtime.network)?;
     let (events, from_cores) = unbounded();
@@ -87,6 +88,7 @@ where
             commands: from_master,
             events: events.clone(),
             options: options.clone(),
+            side_cpus: side_cpus.clone(),
         };
         let thread = seat.start(job.clone(), args.clone())?;
         cores.push(Seated { commands, doorbell, pulse, thread: Some(thread) });
@@ -95,8 +97,8 @@ where
     Watch { graph, clock, cores, events: from_cores, options }.run()
 }
 
-/// The CPUs that this process may use, as many as the job wants.
-fn allowed_cpus(wanted: usize) -> Result<Vec<usize>> {
+/// The CPUs of the cores, and those for side threads: what is left, or all if nothing is.
+fn allowed_cpus(wanted: usize) -> Result<(Vec<usize>, Vec<usize>)> {
     let set = rustix::thread::sched_getaffinity(None)
         .map_err(|error| Error::io("cannot read the allowed CPUs", error.into()))?;
     let allowed: Vec<usize> =
@@ -109,7 +111,9 @@ fn allowed_cpus(wanted: usize) -> Result<Vec<usize>> {
         .with_hint(format!("use -p 1 to -p {}; each core is a pinned thread", allowed.len())));
     }
     // From the highest down: interrupts and other programs prefer the first CPU.
-    Ok(allowed.into_iter().rev().take(wanted).collect())
+    let (spare, cores) = allowed.split_at(allowed.len() - wanted);
+    let spare = if spare.is_empty() { allowed.clone() } else { spare.to_vec() };
+    Ok((cores.iter().rev().copied().collect(), spare))
 }
 
 /// What a core says to the watching thread.
@@ -131,6 +135,7 @@ struct Seat {
     commands: Receiver<Command>,
     events: Sender<Event>,
     options: RunOptions,
+    side_cpus: SideCpus,
 }
 
 /// A core as the watching thread sees it.
@@ -215,6 +220,7 @@ impl Seat {
         let mut env = Environment::new(parallelism, options.runtime.network.clone());
         env.doorbell = Some(node.doorbell.clone());
         env.inline_io = false;
+        env.side_cpus = self.side_cpus;
         let driver = guarded(index, || {
             let (worker, graph) = build(job, args, Rc::clone(&core), env, node.links)?;
             if graph.digest() != digest {

@@ -162,12 +162,6 @@ impl Worker {
         [sources, timer, flush].into_iter().flatten().min()
     }
 
-    /// Whether anything has arrived that a step would take: looked at once more before sleeping.
-    pub fn has_input(&mut self) -> bool {
-        let mut links = self.links.iter_mut().flatten();
-        links.any(|link| !link.receiver.is_empty() || !link.sender.is_empty())
-    }
-
     fn receive_frames(&mut self, limit: usize) -> Result<bool> {
         let mut worked = false;
         for (peer, link) in self.links.iter_mut().enumerate() {

@@ -4,8 +4,11 @@
 //! splits, and opens nothing; on each core it makes a reader for that core's splits. A split carries its own
 //! position, so a snapshot of a reader is the list of its splits, and a restore is a reader made from them.
 
+mod file;
 mod generator;
 
+pub use file::{BadLine, BadLines, Csv, FilePosition, FileReader, FileSource, FileSplit, JsonLines, Line};
+pub use file::{LineParser, Lines};
 pub use generator::{AssignBy, Assignment, Generating, Generator, GeneratorSplit, NoAssignment};
 
 use std::rc::Rc;
@@ -14,7 +17,7 @@ use thalweg_net::Doorbell;
 
 use crate::Result;
 use crate::operator::SplitEvent;
-use crate::runtime::Core;
+use crate::runtime::{Aside, Core};
 use crate::time::Timestamp;
 
 /// The description of a source.
@@ -49,6 +52,8 @@ pub struct SourceContext {
     pub doorbell: Option<Doorbell>,
     /// Read inline instead of on side threads: tests and the simulator.
     pub inline_io: bool,
+    /// Where side threads run; `None`: inline.
+    pub(crate) aside: Option<Aside>,
 }
 
 /// What a reader says after a poll.
