@@ -5,9 +5,11 @@
 //! a commit is idempotent.
 
 mod blackhole;
+mod file;
 mod print;
 
 pub use blackhole::Blackhole;
+pub use file::{FileSink, FileWriter, SealedPart};
 pub use print::Print;
 
 use std::rc::Rc;

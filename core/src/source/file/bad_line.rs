@@ -84,7 +84,10 @@ impl<P: LineParser> Stream<P::Out, SourceRoot<FileSource<P>>> {
     /// let bad = thalweg::testing::outputs(|flow| {
     ///     let tag = Tag::new("bad");
     ///     let rows = FileSource::json_lines::<u64>([&file]);
-    ///     flow.source("rows", rows).or_dead_letter(&tag).side_output(&tag)
+    ///     let rows = flow.source("rows", rows).or_dead_letter(&tag);
+    ///     let bad = rows.side_output(&tag);
+    ///     rows.sink("rows", Print::new());
+    ///     bad
     /// });
     /// assert_eq!((bad[0].line, bad[0].error.as_str()), (2, "expected value at column 1"));
     /// ```

@@ -30,6 +30,8 @@ pub trait LineParser: Clone + 'static {
     /// # Errors
     /// The line is malformed.
     fn parse(&mut self, line: &[u8]) -> Result<Option<Self::Out>, BoxError>;
+    /// A line was too long to be read.
+    fn skipped(&mut self) {}
     /// What it remembers.
     fn snapshot(&self) -> Self::State;
     /// Goes on with what it remembered.
@@ -69,6 +71,9 @@ impl LineParser for Lines {
         self.line += 1;
         let text = text_of(line)?.to_owned();
         Ok(Some(Line { file: self.file.clone(), line: self.line, text }))
+    }
+    fn skipped(&mut self) {
+        self.line += 1;
     }
     fn snapshot(&self) -> (String, u64) {
         (self.file.clone(), self.line)

@@ -210,7 +210,12 @@ fn take<P: LineParser>(
             return Ok(None);
         }
     }
-    let parsed = if cutting.too_long() { Err(too_long()) } else { parser.parse(text) };
+    let parsed = if cutting.too_long() {
+        parser.skipped();
+        Err(too_long())
+    } else {
+        parser.parse(text)
+    };
     match parsed {
         Ok(record) => Ok(record),
         Err(error) => {
