@@ -4,7 +4,7 @@
 mod folder;
 
 #[cfg(test)]
-pub(crate) use folder::Folder;
+pub(crate) use folder::{Folder, cpus};
 
 use crate::dataflow::{Collected, Dataflow, Stream};
 use crate::job::{Args, run_local};

@@ -45,6 +45,7 @@ impl Dataflow {
         {
             flow.fail(error.in_operator(name));
         }
+        flow.graph.borrow_mut().guarantees.extend(source.guarantee());
         let node = flow.add_head(source.kind(), Some(name));
         let root = SourceRoot { flow: Rc::clone(&flow), node, source };
         Stream::new(flow, node, root)

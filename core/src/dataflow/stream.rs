@@ -263,6 +263,7 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
     pub fn sink<S: Sink<T>>(self, name: &str, sink: S) {
         let flow = &self.flow;
         let node = flow.add_fused(self.node, sink.kind(), Some(name));
+        flow.graph.borrow_mut().guarantees.extend(sink.guarantee());
         if flow.mode == Mode::Plan {
             match sink.validate() {
                 Ok(()) => {

@@ -251,9 +251,11 @@ impl Worker {
         if self.done {
             return Ok(true);
         }
+        // A source that is fused to its sink has neither gate nor output.
+        let sources_ended = self.sources.iter().all(|source| source.inner.ended());
         let gates_ended = self.gates.iter().flatten().all(|gate| gate.inner.borrow().ended());
         let drained = self.outputs.iter().flatten().all(|output| output.drained());
-        if !gates_ended || !drained {
+        if !sources_ended || !gates_ended || !drained {
             return Ok(false);
         }
         for sink in &self.sinks {

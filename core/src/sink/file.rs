@@ -5,6 +5,8 @@
 
 mod encode;
 mod parts;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use parts::SealedPart;

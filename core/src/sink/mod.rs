@@ -31,6 +31,10 @@ pub trait Sink<T>: 'static {
     fn validate(&self) -> Result<()> {
         Ok(())
     }
+    /// What is not exactly once for the sake of this sink: printed when the job starts.
+    fn guarantee(&self) -> Option<String> {
+        None
+    }
     /// Called once before any core makes its writer, never for a plan alone: makes or clears the place that is
     /// written to.
     fn prepare(&self) -> Result<()> {

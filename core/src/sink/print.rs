@@ -26,6 +26,9 @@ impl<T: Debug + 'static> Sink<T> for Print {
     fn kind(&self) -> &'static str {
         "print"
     }
+    fn guarantee(&self) -> Option<String> {
+        Some("print shows records again after a restart: at least once".to_owned())
+    }
     fn writer(self, cx: SinkContext) -> Result<Printing> {
         let console = SideThread::start(Console, cx.aside)?;
         Ok(Printing { staged: Vec::new(), spare: Vec::new(), console })

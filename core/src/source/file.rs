@@ -10,6 +10,8 @@ mod cutter;
 mod disk;
 mod parser;
 mod reader;
+#[cfg(test)]
+mod tests;
 
 pub use bad_line::{BadLine, BadLines};
 pub use csv::Csv;
@@ -22,6 +24,8 @@ use std::rc::Rc;
 
 use rustix::fs::Access;
 use serde::de::DeserializeOwned;
+
+pub(super) use cutter::{Cut, Cutter, LINE_MAX};
 
 use self::bad_line::Letters;
 use super::{Source, SourceContext};

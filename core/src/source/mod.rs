@@ -6,10 +6,12 @@
 
 mod file;
 mod generator;
+mod socket;
 
 pub use file::{BadLine, BadLines, Csv, FilePosition, FileReader, FileSource, FileSplit, JsonLines, Line};
 pub use file::{LineParser, Lines};
 pub use generator::{AssignBy, Assignment, Generating, Generator, GeneratorSplit, NoAssignment};
+pub use socket::{SocketReader, SocketSource};
 
 use std::rc::Rc;
 
@@ -37,6 +39,10 @@ pub trait Source: 'static {
     }
     /// Whether the input ends by itself.
     fn bounded(&self) -> bool;
+    /// What is not exactly once for the sake of this source: printed when the job starts.
+    fn guarantee(&self) -> Option<String> {
+        None
+    }
     /// All splits with their starting positions, in a fixed order; split `i` goes to core `i % parallelism`.
     fn splits(&self, parallelism: usize) -> Result<Vec<Self::Split>>;
     /// Makes the reader of one core.

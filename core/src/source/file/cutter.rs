@@ -7,14 +7,14 @@
 use std::io::BufRead;
 
 /// Longest line that is read, in bytes with its end.
-pub(super) const LINE_MAX: u64 = 16 << 20;
+pub(in crate::source) const LINE_MAX: u64 = 16 << 20;
 
 /// The byte order mark.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Chunks, and how far they are cut.
 #[derive(Debug, Default)]
-pub(super) struct Cutter {
+pub(in crate::source) struct Cutter {
     chunk: Vec<u8>,
     at: usize,
     /// The beginning of a line whose end was not in its chunk, up to the limit.
@@ -28,7 +28,7 @@ pub(super) struct Cutter {
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Cut<'a> {
+pub(in crate::source) enum Cut<'a> {
     /// A line without its end.
     Line(Cutting<'a>),
     /// Another chunk is wanted.
@@ -39,35 +39,35 @@ pub(super) enum Cut<'a> {
 
 /// A line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Cutting<'a> {
+pub(in crate::source) struct Cutting<'a> {
     /// Without its end; above [`LINE_MAX`] only its beginning.
-    pub(super) line: &'a [u8],
+    pub(in crate::source) line: &'a [u8],
     /// How many bytes of the file it takes, its end included.
-    pub(super) bytes: u64,
+    pub(in crate::source) bytes: u64,
 }
 
 impl Cutting<'_> {
-    pub(super) fn too_long(&self) -> bool {
+    pub(in crate::source) fn too_long(&self) -> bool {
         self.bytes > LINE_MAX
     }
 }
 
 impl Cutter {
     /// Takes the next chunk and gives the last one back; called only when one was wanted.
-    pub(super) fn feed(&mut self, chunk: Vec<u8>) -> Vec<u8> {
+    pub(in crate::source) fn feed(&mut self, chunk: Vec<u8>) -> Vec<u8> {
         assert!(self.at == self.chunk.len(), "{} of {} cut", self.at, self.chunk.len());
         self.at = 0;
         std::mem::replace(&mut self.chunk, chunk)
     }
 
     /// There are no more chunks.
-    pub(super) fn end(&mut self) {
+    pub(in crate::source) fn end(&mut self) {
         self.ended = true;
     }
 
     /// The next line.
     #[inline]
-    pub(super) fn cut(&mut self) -> Cut<'_> {
+    pub(in crate::source) fn cut(&mut self) -> Cut<'_> {
         if self.spent {
             self.spent = false;
             self.carry.clear();
@@ -111,7 +111,7 @@ fn without_end(line: &[u8]) -> &[u8] {
 }
 
 /// The first line of a file without its byte order mark.
-pub(super) fn without_mark(line: &[u8]) -> &[u8] {
+pub(in crate::source) fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix(MARK).unwrap_or(line)
 }
 
