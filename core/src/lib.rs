@@ -43,7 +43,7 @@ pub use dataflow::{Dataflow, KeyedStream, Stream};
 pub use error::{BoxError, Error, Result};
 pub use job::{Args, Job, plan, run_local};
 pub use record::Record;
-pub use runtime::{RunOptions, Summary, run};
+pub use runtime::{Meter, RunOptions, Summary, run};
 pub use thalweg_state::{
     CodecError, Key, KeyError, KeyRef, KeySink, State, key, macros, record, rkyv,
 };

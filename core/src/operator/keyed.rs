@@ -20,6 +20,10 @@ pub trait IntoConsumer<T: Record, U>: Sized + 'static {
     fn into_consumer<N: Feed<U>>(self, next: N) -> Box<dyn PageConsumer<T>>;
 }
 
+/// How many records ahead of its use a table's line is asked for: one at a time, since a burst of requests fills
+/// the core's line buffers and stalls it.
+pub(crate) const AHEAD: usize = 16;
+
 /// The key of a record on a page.
 #[inline]
 pub(crate) fn key_of<'a, T: Record>(page: &PageView<'a, T>, index: usize) -> KeyRef<'a> {
@@ -76,8 +80,8 @@ where
     F: FnMut(&K, T, &mut S) -> I + 'static,
     N: Feed<I::Item>,
 {
-    fn prefetch(&mut self, page: &PageView<'_, T>, range: Range<usize>) {
-        for index in range {
+    fn prefetch(&mut self, page: &PageView<'_, T>) {
+        for index in 0..AHEAD.min(page.len()) {
             self.operator.table.prefetch(page.head(index).hash);
         }
     }
@@ -87,6 +91,9 @@ where
         for index in range.clone() {
             if core.pressure.get() {
                 return Ok(index);
+            }
+            if index + AHEAD < page.len() {
+                table.prefetch(page.head(index + AHEAD).hash);
             }
             let stamp = stamp_of(page, index);
             let (key, value) = table.get_or_default(key_of(page, index));

@@ -16,8 +16,8 @@ use crate::Result;
 use crate::record::Record;
 use crate::time::{MIN, Timestamp};
 
-/// How many records a consumer gets at once: enough to hide a cache miss behind the run before it.
-const RUN: usize = 32;
+/// How many records a consumer gets at once, at most.
+const RUN: usize = 256;
 
 /// A consumer of a gate's pages.
 ///
@@ -28,8 +28,8 @@ pub trait PageConsumer<T: Record> {
     fn prepare(&mut self, _page: &PageView<'_, T>) -> Result<bool> {
         Ok(true)
     }
-    /// Says which records come next.
-    fn prefetch(&mut self, _page: &PageView<'_, T>, _range: Range<usize>) {}
+    /// Says that the page's records come next; later ones are up to `consume`.
+    fn prefetch(&mut self, _page: &PageView<'_, T>) {}
     /// Takes records from `range.start` on; returns the first that it has not taken.
     fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize>;
     /// Moves event time on; false when it has to be called again.
@@ -235,7 +235,7 @@ impl<T: Record> Gate<T> {
                 if !consumer.prepare(&page)? {
                     return Ok(false);
                 }
-                consumer.prefetch(&page, 0..RUN.min(len));
+                consumer.prefetch(&page);
             }
             cursor.prepared = true;
         }
@@ -267,12 +267,8 @@ impl<T: Record> Gate<T> {
         open: &mut Cursor,
         end: usize,
     ) -> Result<bool> {
-        let ahead = (end + RUN).min(page.len());
         for (consumer, cursor) in self.consumers.iter_mut().zip(&mut self.cursors) {
             let start = (*cursor).max(open.at);
-            if start == open.at {
-                consumer.prefetch(page, end..ahead);
-            }
             if start < end {
                 *cursor = consumer.consume(page, start..end)?;
             }

@@ -5,6 +5,7 @@ mod drive;
 mod exchange;
 mod gate;
 mod mesh;
+mod meter;
 mod node;
 mod panics;
 mod port;
@@ -22,6 +23,7 @@ pub(crate) use exchange::{Broadcast, ByKey, Exchange, ExchangeFeed, Outlet, Outp
 pub(crate) use exchange::{Rescale, RoundRobin, Route, To};
 pub(crate) use gate::{Gate, GatePort, PageConsumer};
 pub(crate) use mesh::{MeshNode, mesh};
+pub use meter::Meter;
 pub use node::{RunOptions, run};
 pub use port::Port;
 pub(crate) use port::PortFeed;

@@ -17,7 +17,7 @@ use super::drive::{Command, Driver, Outcome};
 use super::mesh::{MeshNode, mesh};
 use super::panics;
 use super::pulse::{Pulse, Watchdog};
-use super::{Core, SideCpus, Summary};
+use super::{Core, Meter, SideCpus, Summary};
 use crate::config::{Rim, RuntimeConfig};
 use crate::dataflow::Environment;
 use crate::error::Kind;
@@ -42,6 +42,8 @@ pub struct RunOptions {
     pub runtime: RuntimeConfig,
     /// Set to a signal's number to stop the job in order.
     pub stop: Arc<AtomicI32>,
+    /// Live counts and the pause button.
+    pub meter: Arc<Meter>,
     /// Called about once a second with the totals so far.
     pub progress: Option<Arc<dyn Fn(&Summary) + Send + Sync>>,
 }
@@ -53,6 +55,7 @@ impl RunOptions {
             parallelism,
             runtime: RuntimeConfig::default(),
             stop: Arc::default(),
+            meter: Arc::new(Meter::new(parallelism)),
             progress: None,
         }
     }
@@ -226,7 +229,8 @@ impl Seat {
             if graph.digest() != digest {
                 return Err(differs());
             }
-            Ok(Driver::new(worker, node.doorbell, pulse, commands, &options.runtime))
+            let meter = Arc::clone(&options.meter);
+            Ok(Driver::new(worker, node.doorbell, pulse, commands, meter, &options.runtime))
         });
         let mut driver = match driver {
             Ok(driver) => driver,
@@ -296,7 +300,6 @@ impl Watch<'_> {
                 }
                 Ok(Event::Stopped) => left -= 1,
                 Ok(Event::Failed(error)) => {
-                    left -= 1;
                     failure.get_or_insert(error);
                     self.command(&Command::Abort);
                     break;
