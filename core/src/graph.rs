@@ -116,6 +116,8 @@ pub struct JobGraph {
     pub nodes: Vec<Node>,
     /// The edges, in the order in which they were made.
     pub edges: Vec<Edge>,
+    /// What is not exactly once, and why: a line for each source or sink that says so.
+    pub guarantees: Vec<String>,
     /// Number of key groups.
     pub max_parallelism: u32,
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::config::NetworkConfig;
-use crate::dataflow::{Dataflow, Environment, Flow, Mode};
+use crate::dataflow::{Dataflow, Environment, Flow, Mode, Preparation};
 use crate::graph::JobGraph;
 use crate::runtime::{Core, Link, Worker};
 use crate::time::{Clock, MachineClock};
@@ -60,14 +60,32 @@ impl Args {
 /// # Errors
 /// Bad arguments, a graph that cannot run.
 pub fn plan(job: &dyn Job, args: &Args, parallelism: usize) -> Result<JobGraph> {
-    let core = Core::new(0, parallelism, Rc::new(MachineClock::new()));
-    let env = Environment::new(parallelism, NetworkConfig::default());
-    let flow = Flow::new(Mode::Plan, core, env);
-    job(&Dataflow { flow: Rc::clone(&flow) }, args)?;
-    flow.take_error()?;
-    let graph = flow.graph.borrow().clone();
-    graph.validate()?;
-    Ok(graph)
+    Planned::new(job, args, parallelism).map(|planned| planned.graph)
+}
+
+/// A job's graph, and what its sinks do once before any core starts.
+pub(crate) struct Planned {
+    pub(crate) graph: JobGraph,
+    preparations: Vec<Preparation>,
+}
+
+impl Planned {
+    pub(crate) fn new(job: &dyn Job, args: &Args, parallelism: usize) -> Result<Self> {
+        let core = Core::new(0, parallelism, Rc::new(MachineClock::new()));
+        let env = Environment::new(parallelism, NetworkConfig::default());
+        let flow = Flow::new(Mode::Plan, core, env);
+        job(&Dataflow { flow: Rc::clone(&flow) }, args)?;
+        flow.take_error()?;
+        let graph = flow.graph.borrow().clone();
+        graph.validate()?;
+        Ok(Self { graph, preparations: flow.take_preparations() })
+    }
+
+    /// Lets the sinks prepare the places that they write to.
+    pub(crate) fn prepare(self) -> Result<JobGraph> {
+        self.preparations.into_iter().try_for_each(|prepare| prepare())?;
+        Ok(self.graph)
+    }
 }
 
 /// Builds the worker of one core.
@@ -112,7 +130,7 @@ pub(crate) fn local_workers(
     clock: &Rc<dyn Clock>,
     env: &Environment,
 ) -> Result<Vec<Worker>> {
-    let channels = plan(job, args, parallelism)?.channels();
+    let channels = Planned::new(job, args, parallelism)?.prepare()?.channels();
     let links = crate::runtime::mesh(parallelism, channels, &env.network)?;
     let cores = (0..parallelism).map(|index| Core::new(index, parallelism, Rc::clone(clock)));
     let build = |(core, mesh): (_, crate::runtime::MeshNode)| {

@@ -6,8 +6,8 @@ pub use crate::operator::{
     AggregateFn, EventTimeTrigger, Fold, KeyedProcess, ProcessContext, Rejected, TimeDomain,
     TimeWindow, Timer, Trigger, TriggerContext, TriggerResult, TumblingWindows, WindowAssigner,
 };
-pub use crate::sink::{Blackhole, Print};
-pub use crate::source::Generator;
+pub use crate::sink::{Blackhole, FileSink, Print};
+pub use crate::source::{BadLine, FileSource, Generator, Line, LineParser, SocketSource};
 pub use crate::state::{
     AggregatingState, ListState, MapState, ReducingState, StateSpec, States, Ttl, UpdateType,
     ValueSpec, ValueState, Visibility,

@@ -1,5 +1,11 @@
 //! Helpers for tests of jobs and operators.
 
+#[cfg(test)]
+mod folder;
+
+#[cfg(test)]
+pub(crate) use folder::{Folder, cpus};
+
 use crate::dataflow::{Collected, Dataflow, Stream};
 use crate::job::{Args, run_local};
 use crate::operator::Chain;

@@ -10,8 +10,8 @@ use crate::config::NetworkConfig;
 use crate::graph::{JobGraph, NodeId, Partitioner};
 use crate::record::Record;
 use crate::runtime::{
-    Captured, Core, Exchange, ExchangeFeed, Gate, GatePort, Outlet, OutputPort, Parts, Port, Route,
-    SideOutputs, SinkPort, SourceTask, Task,
+    Aside, Captured, Core, Exchange, ExchangeFeed, Gate, GatePort, Outlet, OutputPort, Parts, Port,
+    Route, SideCpus, SideOutputs, SinkPort, SourceTask, Task,
 };
 use crate::sink::SinkContext;
 use crate::source::SourceContext;
@@ -35,6 +35,7 @@ pub(crate) struct Environment {
     pub(crate) network: NetworkConfig,
     pub(crate) doorbell: Option<Doorbell>,
     pub(crate) inline_io: bool,
+    pub(crate) side_cpus: SideCpus,
     pub(crate) checkpoints: bool,
     pub(crate) max_parallelism: u32,
     /// Where side outputs go that the job does not use: for tests.
@@ -48,6 +49,7 @@ impl Environment {
             network,
             doorbell: None,
             inline_io: true,
+            side_cpus: SideCpus::default(),
             checkpoints: false,
             max_parallelism: thalweg_state::group::default_max_parallelism(cores),
             captured: None,
@@ -64,7 +66,11 @@ pub(crate) struct Flow {
     made: RefCell<Made>,
     sides: RefCell<BTreeMap<NodeId, Rc<SideOutputs>>>,
     error: RefCell<Option<Error>>,
+    preparations: RefCell<Vec<Preparation>>,
 }
+
+/// What must be done once before any core starts.
+pub(crate) type Preparation = Box<dyn FnOnce() -> Result<()>>;
 
 #[derive(Default)]
 struct Made {
@@ -85,6 +91,7 @@ impl Flow {
             made: RefCell::default(),
             sides: RefCell::default(),
             error: RefCell::new(None),
+            preparations: RefCell::default(),
         })
     }
 
@@ -95,6 +102,15 @@ impl Flow {
     /// Notes an error; the first one is what the build returns.
     pub(crate) fn fail(&self, error: Error) {
         self.error.borrow_mut().get_or_insert(error);
+    }
+
+    /// In plan mode: notes what must be done once before any core starts.
+    pub(crate) fn prepare(&self, preparation: impl FnOnce() -> Result<()> + 'static) {
+        self.preparations.borrow_mut().push(Box::new(preparation));
+    }
+
+    pub(crate) fn take_preparations(&self) -> Vec<Preparation> {
+        std::mem::take(&mut *self.preparations.borrow_mut())
     }
 
     pub(crate) fn take_error(&self) -> Result<()> {
@@ -176,11 +192,19 @@ impl Flow {
         Rc::clone(sides.entry(node).or_insert_with(made))
     }
 
+    /// Where side threads of this core run; `None` with inline I/O.
+    fn aside(&self) -> Option<Aside> {
+        let doorbell = self.env.doorbell.clone();
+        let aside = Aside { cpus: self.env.side_cpus.clone(), doorbell, core: self.core.index() };
+        (!self.env.inline_io).then_some(aside)
+    }
+
     pub(crate) fn source_context(&self) -> SourceContext {
         SourceContext {
             core: Rc::clone(&self.core),
             doorbell: self.env.doorbell.clone(),
             inline_io: self.env.inline_io,
+            aside: self.aside(),
         }
     }
 
@@ -190,6 +214,8 @@ impl Flow {
             doorbell: self.env.doorbell.clone(),
             inline_io: self.env.inline_io,
             checkpoints: self.env.checkpoints,
+            attempt: 1,
+            aside: self.aside(),
         }
     }
 

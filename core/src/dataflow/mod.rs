@@ -11,7 +11,7 @@ mod side;
 mod stream;
 mod window;
 
-pub(crate) use build::{Environment, Flow, Mode};
+pub(crate) use build::{Environment, Flow, Mode, Preparation};
 pub use iter::{Collected, FromIter};
 pub use keyed::{KeyedRoot, KeyedStream};
 pub use roots::{GateRoot, PortRoot, SourceRoot};
@@ -43,9 +43,12 @@ impl Dataflow {
     /// A stream of what `source` reads, one reader per core.
     pub fn source<S: Source>(&self, name: &str, source: S) -> Stream<S::Out, SourceRoot<S>> {
         let flow = Rc::clone(&self.flow);
-        if let Err(error) = source.validate() {
+        if flow.mode == Mode::Plan
+            && let Err(error) = source.validate()
+        {
             flow.fail(error.in_operator(name));
         }
+        flow.graph.borrow_mut().guarantees.extend(source.guarantee());
         let node = flow.add_head(source.kind(), Some(name));
         let role = Role::Source { expected: source.expected() };
         flow.graph.borrow_mut().nodes[node].role = role;

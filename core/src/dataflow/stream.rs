@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use super::build::Flow;
+use super::build::{Flow, Mode};
 use super::roots::{GateRoot, PortRoot};
 use super::{KeyedStream, Tag};
 use crate::BoxError;
@@ -264,8 +264,16 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
         let flow = &self.flow;
         let node = flow.add_fused(self.node, sink.kind(), Some(name));
         flow.graph.borrow_mut().nodes[node].role = Role::Sink;
-        if let Err(error) = sink.validate() {
-            flow.fail(error.in_operator(name));
+        flow.graph.borrow_mut().guarantees.extend(sink.guarantee());
+        if flow.mode == Mode::Plan {
+            match sink.validate() {
+                Ok(()) => {
+                    let name = name.to_owned();
+                    flow.prepare(move || sink.prepare().map_err(|e| e.in_operator(&name)));
+                }
+                Err(error) => flow.fail(error.in_operator(name)),
+            }
+            return;
         }
         if !flow.runs(node) {
             return;

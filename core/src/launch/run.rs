@@ -1,7 +1,5 @@
 //! The verbs `run` and `demo`.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
 
 use super::cli::{Common, DemoVerb, Flink, Run};
 use super::report::{self, Ran};

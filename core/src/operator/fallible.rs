@@ -51,7 +51,8 @@ impl<T: 'static> Letters<T> {
     }
 }
 
-fn chain_text(error: &(dyn std::error::Error + 'static)) -> String {
+/// An error's text with its causes, on one line.
+pub(crate) fn chain_text(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

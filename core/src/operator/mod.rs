@@ -18,7 +18,7 @@ pub use aggregate::{AggregateFn, Fold};
 pub use assign::AssignTimestamps;
 pub use basic::{Filter, FlatMap, Inspect, Map};
 
-pub(crate) use fallible::Letters;
+pub(crate) use fallible::{Letters, chain_text};
 pub use fallible::{Rejected, TryFilter, TryFlatMap};
 pub use process::{KeyedProcess, ProcessContext, TimeDomain, Timer};
 pub use window::{

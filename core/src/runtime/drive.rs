@@ -1,8 +1,8 @@
 //! Drives a worker: turns, spinning, parking.
 //!
 //! A core that finds nothing to do spins for a while, then blocks its thread on its doorbell until input, a
-//! timer or a command comes. It looks at every input once more after it has said that it sleeps, so a push
-//! that did not ring is seen.
+//! timer or a command comes. It does one more turn after it has said that it sleeps, so whatever was pushed
+//! without a ring is seen: a frame, a chunk that a side thread has read, room in a sink.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,6 +158,12 @@ impl Driver {
         self.measure(now, false);
     }
 
+    /// How long nothing is scheduled, in nanoseconds.
+    fn sleep_for(&self, now: u64) -> u64 {
+        let wake_at = self.worker.wake_at().unwrap_or(u64::MAX);
+        wake_at.saturating_sub(now).saturating_sub(WAKE_EARLY).min(SLEEP_MOST)
+    }
+
     /// Nothing to do: spins, or blocks the thread once it has spun long enough.
     fn rest(&mut self, now: u64) -> Result<()> {
         let since = *self.idle_since.get_or_insert(now);
@@ -165,14 +171,17 @@ impl Driver {
             std::hint::spin_loop();
             return Ok(());
         }
-        let wake_at = self.worker.wake_at().unwrap_or(u64::MAX);
-        let sleep = wake_at.saturating_sub(now).saturating_sub(WAKE_EARLY).min(SLEEP_MOST);
-        if sleep == 0 {
+        if self.sleep_for(now) == 0 {
             return Ok(());
         }
         self.doorbell.prepare_sleep();
-        if self.worker.has_input() || !self.commands.is_empty() {
+        let progress = self.worker.step()?;
+        let now = self.worker.core().turn_started();
+        self.measure(now, progress.worked);
+        let sleep = self.sleep_for(now);
+        if progress.worked || progress.done || sleep == 0 || !self.commands.is_empty() {
             self.doorbell.cancel_sleep();
+            self.idle_since = self.idle_since.filter(|_| !progress.worked);
             return Ok(());
         }
         self.pulse.park();

@@ -1,5 +1,6 @@
 //! What runs a job: tasks, gates, exchanges, the worker of a core and the node around it.
 
+mod aside;
 mod core;
 mod drive;
 mod exchange;
@@ -30,6 +31,7 @@ pub(crate) use node::default_parallelism;
 pub use node::{RunOptions, planned, run};
 pub use port::Port;
 pub(crate) use port::PortFeed;
+pub(crate) use aside::{Aside, Chore, SideCpus, SideThread};
 pub(crate) use side::{Captured, SideOutputs};
 pub(crate) use sink_task::{SinkFeed, SinkPort, Typed, Writing};
 pub(crate) use source_task::{Reading, SourceTask};

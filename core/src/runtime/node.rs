@@ -18,12 +18,12 @@ use super::mesh::{MeshNode, mesh};
 use super::panics;
 use super::preflight;
 use super::pulse::{Pulse, Watchdog};
-use super::{Core, Meter, Summary, Totals};
+use super::{Core, Meter, SideCpus, Summary, Totals};
 use crate::config::{Cpus, Rim, RuntimeConfig};
 use crate::dataflow::Environment;
 use crate::error::Kind;
 use crate::graph::JobGraph;
-use crate::job::{Args, Job, build, plan};
+use crate::job::{Args, Job, Planned, build};
 use crate::metrics::{CoreReport, CoreSnapshot};
 use crate::time::{Clock, MachineClock};
 use crate::{Error, Result};
@@ -74,8 +74,9 @@ pub fn run<J>(job: J, args: &Args, options: &RunOptions) -> Result<Summary>
 where
     J: Job + Clone + Send + 'static,
 {
-    let graph = planned(&job, args, options)?;
-    let cpus = allowed_cpus(options.parallelism, &options.runtime.cpus)?;
+    let (cpus, spare) = allowed_cpus(options.parallelism, &options.runtime.cpus)?;
+    let side_cpus = SideCpus::new(spare);
+    let graph = plan_with(&job, args, options)?.prepare()?;
     if options.runtime.rim == Rim::Glommio {
         preflight::io_uring()?;
     }
@@ -97,6 +98,7 @@ where
             commands: from_master,
             events: Voice { events: events.clone(), index, ended: false },
             options: options.clone(),
+            side_cpus: side_cpus.clone(),
         };
         let thread = seat.start(job.clone(), args.clone())?;
         cores.push(Seated { commands, doorbell, pulse, thread: Some(thread) });
@@ -110,20 +112,24 @@ where
 /// # Errors
 /// Bad arguments, a graph that cannot run, fewer key groups than cores.
 pub fn planned(job: &dyn Job, args: &Args, options: &RunOptions) -> Result<JobGraph> {
+    plan_with(job, args, options).map(|planned| planned.graph)
+}
+
+fn plan_with(job: &dyn Job, args: &Args, options: &RunOptions) -> Result<Planned> {
     // A plan says nothing of too many cores: those of another machine may be asked about.
     if options.parallelism == 0 {
         return Err(Error::usage("cannot run on 0 cores").with_hint("use -p 1 or more"));
     }
-    let mut graph = plan(job, args, options.parallelism)?;
+    let mut planned = Planned::new(job, args, options.parallelism)?;
     if let Some(groups) = options.runtime.max_parallelism {
         if (groups as usize) < options.parallelism {
             let cores = options.parallelism;
             let text = format!("cannot share {groups} key groups among {cores} cores");
             return Err(Error::usage(text).with_hint("raise job.max-parallelism"));
         }
-        graph.max_parallelism = groups;
+        planned.graph.max_parallelism = groups;
     }
-    Ok(graph)
+    Ok(planned)
 }
 
 /// On how many cores a job runs that does not say it: all that it may use.
@@ -132,8 +138,8 @@ pub(crate) fn default_parallelism(choice: &Cpus) -> Result<usize> {
     allowed(choice).map(|(cpus, _)| cpus.len().max(1))
 }
 
-/// The CPUs that the job may use, as many as it wants.
-fn allowed_cpus(wanted: usize, choice: &Cpus) -> Result<Vec<usize>> {
+/// The CPUs of the cores, and those for side threads: what is left, or all if nothing is.
+fn allowed_cpus(wanted: usize, choice: &Cpus) -> Result<(Vec<usize>, Vec<usize>)> {
     let (mut cpus, whose) = allowed(choice)?;
     let count = cpus.len();
     if wanted == 0 || wanted > count {
@@ -142,8 +148,9 @@ fn allowed_cpus(wanted: usize, choice: &Cpus) -> Result<Vec<usize>> {
         let range = if most == 1 { "-p 1".into() } else { format!("-p 1 to -p {most}") };
         return Err(Error::usage(text).with_hint(format!("use {range}; a core is a pinned thread")));
     }
-    cpus.truncate(wanted);
-    Ok(cpus)
+    let spare = cpus.split_off(wanted);
+    let spare = if spare.is_empty() { cpus.clone() } else { spare };
+    Ok((cpus, spare))
 }
 
 /// The CPUs that the configuration leaves of those that this process may use, and who says so.
@@ -188,6 +195,7 @@ struct Seat {
     commands: Receiver<Command>,
     events: Voice,
     options: RunOptions,
+    side_cpus: SideCpus,
 }
 
 /// A core's way to speak to the watching thread. A thread that dies before its core has ended is heard too:
@@ -295,6 +303,7 @@ impl Seat {
         env.doorbell = Some(node.doorbell.clone());
         env.inline_io = false;
         env.max_parallelism = options.runtime.max_parallelism.unwrap_or(env.max_parallelism);
+        env.side_cpus = self.side_cpus;
         let driver = guarded(index, || {
             let (worker, graph) = build(job, args, Rc::clone(&core), env, node.links)?;
             if graph.digest() != digest {

@@ -16,6 +16,8 @@ pub(crate) trait SourceTask {
     fn wake_at(&self) -> Option<u64>;
     /// Ends the source as if its input were exhausted.
     fn stop(&mut self);
+    /// Whether everything was read and passed on.
+    fn ended(&self) -> bool;
 }
 
 /// A reader and what its records go through.
@@ -95,6 +97,10 @@ impl<R: SourceReader, N: Feed<R::Out>> SourceTask for Reading<R, N> {
 
     fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    fn ended(&self) -> bool {
+        self.ended
     }
 }
 

@@ -37,10 +37,6 @@ impl Valve {
         Self { inputs: vec![input; inputs], output: MIN, idle: false }
     }
 
-    pub(crate) fn output(&self) -> Timestamp {
-        self.output
-    }
-
 
     pub(crate) fn all_ended(&self) -> bool {
         self.inputs.iter().all(|input| input.ended)
@@ -150,7 +146,7 @@ mod tests {
             valve.watermark(1, 5);
             valve.idle(order[0], true);
             let last = valve.idle(order[1], true);
-            assert_eq!((valve.output(), last.idle), (10, Some(true)), "{order:?}");
+            assert_eq!((valve.output, last.idle), (10, Some(true)), "{order:?}");
         }
     }
 

@@ -162,12 +162,6 @@ impl Worker {
         [sources, timer, flush].into_iter().flatten().min()
     }
 
-    /// Whether anything has arrived that a step would take: looked at once more before sleeping.
-    pub fn has_input(&mut self) -> bool {
-        let mut links = self.links.iter_mut().flatten();
-        links.any(|link| !link.receiver.is_empty() || !link.sender.is_empty())
-    }
-
     /// Memory that the declared state of its operators takes up.
     pub fn state_bytes(&self) -> usize {
         self.gates.iter().flatten().map(|gate| gate.inner.borrow().state_bytes()).sum()
@@ -262,9 +256,11 @@ impl Worker {
         if self.done {
             return Ok(true);
         }
+        // A source that is fused to its sink has neither gate nor output.
+        let sources_ended = self.sources.iter().all(|source| source.inner.ended());
         let gates_ended = self.gates.iter().flatten().all(|gate| gate.inner.borrow().ended());
         let drained = self.outputs.iter().flatten().all(|output| output.drained());
-        if !gates_ended || !drained {
+        if !sources_ended || !gates_ended || !drained {
             return Ok(false);
         }
         for sink in &self.sinks {

@@ -5,9 +5,11 @@
 //! a commit is idempotent.
 
 mod blackhole;
+mod file;
 mod print;
 
 pub use blackhole::Blackhole;
+pub use file::{FileSink, FileWriter, SealedPart};
 pub use print::Print;
 
 use std::rc::Rc;
@@ -15,7 +17,7 @@ use std::rc::Rc;
 use thalweg_net::Doorbell;
 
 use crate::Result;
-use crate::runtime::Core;
+use crate::runtime::{Aside, Core};
 use crate::time::{Stamp, Timestamp};
 
 /// The description of a sink for records of type `T`.
@@ -27,6 +29,15 @@ pub trait Sink<T>: 'static {
     fn kind(&self) -> &'static str;
     /// Checks the arguments without opening anything; called in plan mode.
     fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+    /// What is not exactly once for the sake of this sink: printed when the job starts.
+    fn guarantee(&self) -> Option<String> {
+        None
+    }
+    /// Called once before any core makes its writer, never for a plan alone: makes or clears the place that is
+    /// written to.
+    fn prepare(&self) -> Result<()> {
         Ok(())
     }
     /// Makes the writer of one core.
@@ -45,6 +56,10 @@ pub struct SinkContext {
     /// Whether checkpoints commit the output; without them a writer commits when it rolls and at the end, as
     /// checkpoint 0.
     pub checkpoints: bool,
+    /// The attempt that writes: no two attempts write to one file.
+    pub attempt: u64,
+    /// Where side threads run; `None`: inline.
+    pub(crate) aside: Option<Aside>,
 }
 
 /// Writes on one core. Called only by its core; never blocks.
@@ -69,10 +84,17 @@ pub trait SinkWriter<T>: 'static {
     fn flush(&mut self) -> Result<()> {
         Ok(())
     }
-    /// Closes what was written since the last call and says how to commit it.
+    /// Closes what was written since the last call and says how to commit it. The core goes on at once; what was
+    /// closed is durable when [`SinkWriter::settled`] says so.
     fn seal(&mut self, checkpoint: u64) -> Result<Vec<Self::Committable>>;
-    /// Makes sealed output visible; doing so twice is the same as once.
+    /// Makes sealed output visible, by the time that [`SinkWriter::settled`] says so; doing it twice is the same as
+    /// once.
     fn commit(&mut self, committables: Vec<Self::Committable>) -> Result<()>;
+    /// Whether all that was sealed is durable and all that was committed is visible: asked until it is true before
+    /// a cut is acknowledged or a commit confirmed.
+    fn settled(&mut self) -> Result<bool> {
+        Ok(true)
+    }
     /// No more records.
     fn end(&mut self) -> Result<()> {
         Ok(())

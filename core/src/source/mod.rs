@@ -4,9 +4,14 @@
 //! splits, and opens nothing; on each core it makes a reader for that core's splits. A split carries its own
 //! position, so a snapshot of a reader is the list of its splits, and a restore is a reader made from them.
 
+mod file;
 mod generator;
+mod socket;
 
+pub use file::{BadLine, BadLines, Csv, FilePosition, FileReader, FileSource, FileSplit, JsonLines, Line};
+pub use file::{LineParser, Lines};
 pub use generator::{AssignBy, Assignment, Generating, Generator, GeneratorSplit, NoAssignment};
+pub use socket::{SocketReader, SocketSource};
 
 use std::rc::Rc;
 
@@ -14,7 +19,7 @@ use thalweg_net::Doorbell;
 
 use crate::Result;
 use crate::operator::SplitEvent;
-use crate::runtime::Core;
+use crate::runtime::{Aside, Core};
 use crate::time::Timestamp;
 
 /// The description of a source.
@@ -38,6 +43,10 @@ pub trait Source: 'static {
     fn expected(&self) -> Option<u64> {
         None
     }
+    /// What is not exactly once for the sake of this source: printed when the job starts.
+    fn guarantee(&self) -> Option<String> {
+        None
+    }
     /// All splits with their starting positions, in a fixed order; split `i` goes to core `i % parallelism`.
     fn splits(&self, parallelism: usize) -> Result<Vec<Self::Split>>;
     /// Makes the reader of one core.
@@ -53,6 +62,8 @@ pub struct SourceContext {
     pub doorbell: Option<Doorbell>,
     /// Read inline instead of on side threads: tests and the simulator.
     pub inline_io: bool,
+    /// Where side threads run; `None`: inline.
+    pub(crate) aside: Option<Aside>,
 }
 
 /// What a reader says after a poll.
