@@ -1,3 +1,6 @@
 //! The built-in jobs.
 
+mod arguments;
+pub mod fraud;
 pub mod fraud_p;
+pub mod wordcount;

@@ -14,6 +14,7 @@ pub const KEPT_DAYS: i64 = 31;
 ///
 /// The newest hour and day stand inline, so that a user who buys in order within one day needs no
 /// heap; with an 8-byte key the account fits a line of the state table.
+#[thalweg::record]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
     hour_start: i64,
@@ -27,6 +28,7 @@ pub struct Account {
 }
 
 /// Buckets before the newest ones, sorted. Two buckets of one day occur where one would overflow.
+#[thalweg::record]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Older {
     hours: Vec<Hour>,
@@ -34,6 +36,7 @@ pub struct Older {
 }
 
 /// Purchases of one UTC hour.
+#[thalweg::record]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hour {
     start: i64,
@@ -41,6 +44,7 @@ pub struct Hour {
 }
 
 /// Purchases of one UTC day, which is counted in days since 1970-01-01.
+#[thalweg::record]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Day {
     day: i64,

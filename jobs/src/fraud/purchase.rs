@@ -32,6 +32,7 @@ const COLUMN_COUNT: usize = 4;
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// One purchase.
+#[thalweg::record]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Purchase {
     /// Who bought.
@@ -52,6 +53,16 @@ pub struct PurchaseParser {
 }
 
 impl PurchaseParser {
+    /// A parser that goes on behind these rows of each day.
+    pub fn with_rows(rows_by_day: impl IntoIterator<Item = (i64, u64)>) -> Self {
+        Self { rows_by_day: rows_by_day.into_iter().collect() }
+    }
+
+    /// How many well-formed rows each day has had.
+    pub fn rows_by_day(&self) -> impl Iterator<Item = (i64, u64)> {
+        self.rows_by_day.iter().map(|(day, rows)| (*day, *rows))
+    }
+
     /// Parses one line; `None` for an empty one. The line may still have its end.
     pub fn parse(&mut self, line: &[u8]) -> Result<Option<Purchase>, RowError> {
         let line = trim_end(line);

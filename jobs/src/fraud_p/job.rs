@@ -153,7 +153,8 @@ where
         });
         verdicts.sink("verdicts", blackhole);
     } else {
-        verdicts.sink("verdicts", Print::new());
+        let sink = FileSink::json_lines(&options.output).overwrite(options.overwrite);
+        verdicts.sink("verdicts", sink);
     }
     Ok(())
 }
