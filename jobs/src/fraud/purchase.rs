@@ -23,6 +23,7 @@ use self::error::cut;
 use self::value::{parse_cents, parse_day, parse_whole};
 
 mod error;
+mod lines;
 mod value;
 
 /// The header that a file of purchases must have.
