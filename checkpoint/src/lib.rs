@@ -1,7 +1,8 @@
-//! Durable, consistent cuts of a job: what is written where, under which name, and what that name promises.
+//! Durable, consistent cuts of a job: what is written where, under which name, and what that name
+//! promises.
 //!
-//! Pure rules without I/O, clock or threads of their own; the engine carries them out. It is no store of
-//! records and knows nothing of streams: it speaks of cores, checkpoints, files and bytes.
+//! Pure rules without I/O, clock or threads of their own; the engine carries them out. It is no
+//! store of records and knows nothing of streams: it speaks of cores, checkpoints, files and bytes.
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
 //! Names of the parts that a file sink writes.
 //!
-//! A part is written under a hidden name and renamed when it is committed: a reader of the directory that
-//! skips hidden names sees committed output only. The order of committed names is the order in which any one
-//! key's records were written: checkpoints come first, because a key changes its core between two of them
-//! only, then the core, then the core's own count.
+//! A part is written under a hidden name and renamed when it is committed: a reader of the
+//! directory that skips hidden names sees committed output only. The order of committed names is
+//! the order in which any one key's records were written: checkpoints come first, because a key
+//! changes its core between two of them only, then the core, then the core's own count.
 
 use std::fmt;
 
@@ -37,10 +37,11 @@ pub struct PartName {
     pub suffix: String,
 }
 
-/// The name of a part that is not committed: `.part-<checkpoint>-<core>-<number>.<attempt>.pending`.
+/// The name of a part that is not committed:
+/// `.part-<checkpoint>-<core>-<number>.<attempt>.pending`.
 ///
-/// The checkpoint is the one that the writer expected when it opened the part; the committed name carries the
-/// one that sealed it.
+/// The checkpoint is the one that the writer expected when it opened the part; the committed name
+/// carries the one that sealed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HiddenPart {
     /// The next checkpoint at the time of opening; 0 without checkpoints.
@@ -121,7 +122,8 @@ fn parse_numbers(text: &str) -> Option<(u64, u32, u64)> {
     Some((digits(checkpoint, CHECKPOINT_DIGITS)?, core, digits(number, NUMBER_DIGITS)?))
 }
 
-/// A number of at least `least` digits, without a zero in front beyond them: each number has one form.
+/// A number of at least `least` digits, without a zero in front beyond them: each number has one
+/// form.
 fn digits(text: &str, least: usize) -> Option<u64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let one_form = text.len() == least || (text.len() > least && !text.starts_with('0'));

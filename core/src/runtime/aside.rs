@@ -1,9 +1,9 @@
 //! Side threads: where a core's blocking work is done.
 //!
-//! A core hands orders over through a bounded queue and takes outcomes back; neither call blocks. The thread
-//! rings the core's doorbell after each outcome. Inline, an order is carried out where it is given: for tests
-//! and the simulator. After the first error nothing more is carried out: a half-written part must not become
-//! visible because a later order happened to succeed.
+//! A core hands orders over through a bounded queue and takes outcomes back; neither call blocks.
+//! The thread rings the core's doorbell after each outcome. Inline, an order is carried out where
+//! it is given: for tests and the simulator. After the first error nothing more is carried out: a
+//! half-written part must not become visible because a later order happened to succeed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ pub(crate) trait Chore: Send + 'static {
     type Order: Send + 'static;
     /// What came of it: one for each order, in order.
     type Outcome: Send + 'static;
-    /// The thread's name, to which the core's number is added; 15 bytes in all are shown by the system.
+    /// The thread's name, to which the core's number is added; 15 bytes in all are shown by the
+    /// system.
     const NAME: &'static str;
     /// Whether the core's end waits for the thread's: not where an order may block for ever.
     const JOIN: bool;
@@ -199,7 +200,8 @@ impl<C: Chore> Drop for Thread<C> {
     }
 }
 
-/// Wakes the core when the thread goes, also by a panic: an outcome that never comes must not be waited for.
+/// Wakes the core when the thread goes, also by a panic: an outcome that never comes must not be
+/// waited for.
 struct RingAtEnd(Option<Doorbell>);
 
 impl Drop for RingAtEnd {

@@ -1,7 +1,8 @@
 //! Files of lines: JSON or CSV, in parts.
 //!
-//! A core writes parts of its own. A part has a hidden name until it is committed, and is never written to
-//! afterwards, so whoever reads the directory and skips hidden names sees whole, committed parts only.
+//! A core writes parts of its own. A part has a hidden name until it is committed, and is never
+//! written to afterwards, so whoever reads the directory and skips hidden names sees whole,
+//! committed parts only.
 
 mod encode;
 mod parts;
@@ -30,12 +31,12 @@ const ROLL_BYTES: u64 = 128 << 20;
 /// Age at which the next part is begun.
 const ROLL_AFTER: Duration = Duration::from_secs(60);
 
-/// A sink that writes records as lines to files `part-<checkpoint>-<core>-<number>.jsonl` or `.csv` in a
-/// directory, which it makes. The order of the names is the order of any one key's records.
+/// A sink that writes records as lines to files `part-<checkpoint>-<core>-<number>.jsonl` or `.csv`
+/// in a directory, which it makes. The order of the names is the order of any one key's records.
 ///
-/// With checkpoints a part becomes visible when the checkpoint that holds it is complete; without, when it is
-/// full or old enough and at the end, as checkpoint 0. Unless it may be overwritten, the directory must be
-/// empty or absent.
+/// With checkpoints a part becomes visible when the checkpoint that holds it is complete; without,
+/// when it is full or old enough and at the end, as checkpoint 0. Unless it may be overwritten, the
+/// directory must be empty or absent.
 ///
 /// ```
 /// # use thalweg::prelude::*;
@@ -76,15 +77,16 @@ impl FileSink {
         Self { directory, root, format, overwrite: false, roll_bytes, roll_after }
     }
 
-    /// Replaces what is in the directory: parts of earlier runs are removed before anything is written, other
-    /// files are left alone.
+    /// Replaces what is in the directory: parts of earlier runs are removed before anything is
+    /// written, other files are left alone.
     #[must_use]
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
     }
 
-    /// Says that the directory is one of several below `root`: then `root` is what must be empty or absent.
+    /// Says that the directory is one of several below `root`: then `root` is what must be empty or
+    /// absent.
     #[must_use]
     pub fn below(mut self, root: impl Into<PathBuf>) -> Self {
         self.root = root.into();

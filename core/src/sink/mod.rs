@@ -1,8 +1,8 @@
 //! Sinks: where results go.
 //!
-//! A sink is a description; each core makes a writer from it. A writer never blocks its core: it says that it
-//! is not ready, and the tasks in front of it wait. What a checkpoint promises is sealed into committables, and
-//! a commit is idempotent.
+//! A sink is a description; each core makes a writer from it. A writer never blocks its core: it
+//! says that it is not ready, and the tasks in front of it wait. What a checkpoint promises is
+//! sealed into committables, and a commit is idempotent.
 
 mod blackhole;
 mod file;
@@ -35,8 +35,8 @@ pub trait Sink<T>: 'static {
     fn guarantee(&self) -> Option<String> {
         None
     }
-    /// Called once before any core makes its writer, never for a plan alone: makes or clears the place that is
-    /// written to.
+    /// Called once before any core makes its writer, never for a plan alone: makes or clears the
+    /// place that is written to.
     fn prepare(&self) -> Result<()> {
         Ok(())
     }
@@ -53,8 +53,8 @@ pub struct SinkContext {
     pub doorbell: Option<Doorbell>,
     /// Write inline instead of on side threads: tests and the simulator.
     pub inline_io: bool,
-    /// Whether checkpoints commit the output; without them a writer commits when it rolls and at the end, as
-    /// checkpoint 0.
+    /// Whether checkpoints commit the output; without them a writer commits when it rolls and at
+    /// the end, as checkpoint 0.
     pub checkpoints: bool,
     /// The attempt that writes: no two attempts write to one file.
     pub attempt: u64,
@@ -64,8 +64,8 @@ pub struct SinkContext {
 
 /// Writes on one core. Called only by its core; never blocks.
 ///
-/// Order of calls: any number of `ready`, `write`, `watermark` and `flush` (the end of a batch); at a cut
-/// `seal`, later `commit`; after the last record `end`, then `finish` until it returns true.
+/// Order of calls: any number of `ready`, `write`, `watermark` and `flush` (the end of a batch); at
+/// a cut `seal`, later `commit`; after the last record `end`, then `finish` until it returns true.
 pub trait SinkWriter<T>: 'static {
     /// What a checkpoint holds of sealed output, enough to commit it after a restart.
     type Committable: thalweg_state::State;
@@ -84,14 +84,14 @@ pub trait SinkWriter<T>: 'static {
     fn flush(&mut self) -> Result<()> {
         Ok(())
     }
-    /// Closes what was written since the last call and says how to commit it. The core goes on at once; what was
-    /// closed is durable when [`SinkWriter::settled`] says so.
+    /// Closes what was written since the last call and says how to commit it. The core goes on at
+    /// once; what was closed is durable when [`SinkWriter::settled`] says so.
     fn seal(&mut self, checkpoint: u64) -> Result<Vec<Self::Committable>>;
-    /// Makes sealed output visible, by the time that [`SinkWriter::settled`] says so; doing it twice is the same as
-    /// once.
+    /// Makes sealed output visible, by the time that [`SinkWriter::settled`] says so; doing it
+    /// twice is the same as once.
     fn commit(&mut self, committables: Vec<Self::Committable>) -> Result<()>;
-    /// Whether all that was sealed is durable and all that was committed is visible: asked until it is true before
-    /// a cut is acknowledged or a commit confirmed.
+    /// Whether all that was sealed is durable and all that was committed is visible: asked until it
+    /// is true before a cut is acknowledged or a commit confirmed.
     fn settled(&mut self) -> Result<bool> {
         Ok(true)
     }

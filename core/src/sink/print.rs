@@ -8,8 +8,8 @@ use crate::runtime::{Chore, SideThread};
 use crate::time::Stamp;
 use crate::{Error, Result};
 
-/// A sink that prints the `Debug` form of each record. At least once: after a restart lines may come again.
-/// A slow reader of standard output holds the job up, but no core.
+/// A sink that prints the `Debug` form of each record. At least once: after a restart lines may
+/// come again. A slow reader of standard output holds the job up, but no core.
 #[derive(Debug, Clone, Default)]
 pub struct Print {}
 

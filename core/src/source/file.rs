@@ -1,8 +1,8 @@
 //! Files of lines: CSV, JSON lines, plain lines, or a format of one's own.
 //!
-//! A file is one split and never cut, so its lines stay in order. A core reads its files in turns, several at
-//! a time, and those that wait hold the watermark: nothing is late for the order of reading. The bytes are
-//! read on a side thread and parsed on the core.
+//! A file is one split and never cut, so its lines stay in order. A core reads its files in turns,
+//! several at a time, and those that wait hold the watermark: nothing is late for the order of
+//! reading. The bytes are read on a side thread and parsed on the core.
 
 mod bad_line;
 mod csv;
@@ -34,9 +34,9 @@ use crate::{Error, Result};
 
 /// A source that reads the lines of files.
 ///
-/// A line ends with LF or CRLF, the last one may end with the file; a byte order mark in front of the first is
-/// skipped; lines above 16 MiB are malformed. A malformed line ends the attempt with an error that names file
-/// and line, or goes to a side output: see `or_dead_letter`.
+/// A line ends with LF or CRLF, the last one may end with the file; a byte order mark in front of
+/// the first is skipped; lines above 16 MiB are malformed. A malformed line ends the attempt with
+/// an error that names file and line, or goes to a side output: see `or_dead_letter`.
 ///
 /// ```
 /// # use thalweg::prelude::*;
@@ -92,8 +92,8 @@ impl FilePosition {
 }
 
 impl FileSource {
-    /// Reads records of type `Row` from files of comma-separated values with a header each. Columns are found
-    /// by name; a record is one line.
+    /// Reads records of type `Row` from files of comma-separated values with a header each. Columns
+    /// are found by name; a record is one line.
     pub fn csv<Row: DeserializeOwned + 'static>(
         paths: impl IntoIterator<Item: Into<PathBuf>>,
     ) -> FileSource<Csv<Row>> {

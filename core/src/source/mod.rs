@@ -1,15 +1,16 @@
 //! Sources: where records come from.
 //!
-//! A source is a description: path, format, options. In plan mode it validates its arguments and lists its
-//! splits, and opens nothing; on each core it makes a reader for that core's splits. A split carries its own
-//! position, so a snapshot of a reader is the list of its splits, and a restore is a reader made from them.
+//! A source is a description: path, format, options. In plan mode it validates its arguments and
+//! lists its splits, and opens nothing; on each core it makes a reader for that core's splits. A
+//! split carries its own position, so a snapshot of a reader is the list of its splits, and a
+//! restore is a reader made from them.
 
 mod file;
 mod generator;
 mod socket;
 
-pub use file::{BadLine, BadLines, Csv, FilePosition, FileReader, FileSource, FileSplit, JsonLines, Line};
-pub use file::{LineParser, Lines};
+pub use file::{BadLine, BadLines, Csv, FilePosition, FileReader, FileSource, FileSplit};
+pub use file::{JsonLines, Line, LineParser, Lines};
 pub use generator::{AssignBy, Assignment, Generating, Generator, GeneratorSplit, NoAssignment};
 pub use socket::{SocketReader, SocketSource};
 
@@ -47,7 +48,8 @@ pub trait Source: 'static {
     fn guarantee(&self) -> Option<String> {
         None
     }
-    /// All splits with their starting positions, in a fixed order; split `i` goes to core `i % parallelism`.
+    /// All splits with their starting positions, in a fixed order; split `i` goes to core `i %
+    /// parallelism`.
     fn splits(&self, parallelism: usize) -> Result<Vec<Self::Split>>;
     /// Makes the reader of one core.
     fn reader(self, splits: Vec<(u32, Self::Split)>, cx: SourceContext) -> Result<Self::Reader>;
@@ -86,8 +88,8 @@ pub trait SourceReader: 'static {
     /// See [`Source::Split`].
     type Split;
 
-    /// Called once before the first poll: announces the splits (`SplitEvent::Added`), or idleness if there is
-    /// none.
+    /// Called once before the first poll: announces the splits (`SplitEvent::Added`), or idleness
+    /// if there is none.
     fn open<O: SourceOutput<Self::Out>>(&mut self, out: &mut O) -> Result<()>;
     /// Reads until the output is full or nothing is there.
     fn poll<O: SourceOutput<Self::Out>>(&mut self, out: &mut O) -> Result<SourceStatus>;
@@ -97,8 +99,8 @@ pub trait SourceReader: 'static {
 
 /// Takes a reader's records.
 pub trait SourceOutput<T> {
-    /// Hands over a record: its timestamp in milliseconds ([`crate::time::MIN`] if it has none), and the engine
-    /// time at which it was due.
+    /// Hands over a record: its timestamp in milliseconds ([`crate::time::MIN`] if it has none),
+    /// and the engine time at which it was due.
     fn collect(&mut self, record: T, timestamp: Timestamp, origin: u64) -> Result<()>;
     /// Whether the reader has to stop now; asked before each record.
     fn is_full(&self) -> bool;

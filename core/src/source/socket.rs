@@ -1,8 +1,9 @@
 //! Lines from a TCP connection.
 //!
-//! Core 0 connects once and reads until the peer closes, which ends the source; the other cores are idle at
-//! once. Nothing is connected again by itself: lines that were sent meanwhile would be missing without a word,
-//! and a peer that has closed has ended the stream. A connection that breaks ends the attempt.
+//! Core 0 connects once and reads until the peer closes, which ends the source; the other cores are
+//! idle at once. Nothing is connected again by itself: lines that were sent meanwhile would be
+//! missing without a word, and a peer that has closed has ended the stream. A connection that
+//! breaks ends the attempt.
 
 use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -24,7 +25,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// A source that reads lines of text from `host:port`; it ends when the peer closes the connection.
 ///
-/// Lines end with LF or CRLF; bytes that are not UTF-8 are replaced. A line above 16 MiB ends the attempt.
+/// Lines end with LF or CRLF; bytes that are not UTF-8 are replaced. A line above 16 MiB ends the
+/// attempt.
 #[derive(Debug, Clone)]
 pub struct SocketSource {
     address: String,
@@ -91,7 +93,8 @@ struct Connection {
 
 /// Reads the connection on its core.
 pub struct SocketReader {
-    /// `None` on cores without the split. Inline it reads when nothing else is left to do, else ahead.
+    /// `None` on cores without the split. Inline it reads when nothing else is left to do, else
+    /// ahead.
     wire: Option<SideThread<Peer>>,
     shared: SharedStream,
     cutter: Cutter,

@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::{ArgGroup, Parser};
 use serde::Serialize;
 use thalweg::prelude::*;
-use thalweg::{BoxError, Result, operator::Chain};
+use thalweg::{Result, operator::Chain};
 
 use super::account::Account;
-use super::purchase::{Purchase, PurchaseParser, check_header};
+use super::purchase::{Purchase, PurchaseParser};
 use super::rules::HOUR_MS;
 use crate::arguments::parse_duration;
 use crate::fraud_p::stream::{Draw, Purchases};
@@ -215,24 +215,5 @@ impl KeyedProcess<u64, Purchase> for Judge {
             });
         }
         Ok(())
-    }
-}
-
-impl LineParser for PurchaseParser {
-    type Out = Purchase;
-    type State = Vec<(i64, u64)>;
-
-    fn header(&mut self, first: Option<&[u8]>) -> Result<bool, BoxError> {
-        check_header(first.unwrap_or_default())?;
-        Ok(true)
-    }
-    fn parse(&mut self, line: &[u8]) -> Result<Option<Purchase>, BoxError> {
-        Ok(PurchaseParser::parse(self, line)?)
-    }
-    fn snapshot(&self) -> Vec<(i64, u64)> {
-        self.rows_by_day().collect()
-    }
-    fn restore(&mut self, rows_by_day: Vec<(i64, u64)>) {
-        *self = PurchaseParser::with_rows(rows_by_day);
     }
 }

@@ -23,6 +23,7 @@ use self::error::cut;
 use self::value::{parse_cents, parse_day, parse_whole};
 
 mod error;
+mod lines;
 mod value;
 
 /// The header that a file of purchases must have.
@@ -53,16 +54,6 @@ pub struct PurchaseParser {
 }
 
 impl PurchaseParser {
-    /// A parser that goes on behind these rows of each day.
-    pub fn with_rows(rows_by_day: impl IntoIterator<Item = (i64, u64)>) -> Self {
-        Self { rows_by_day: rows_by_day.into_iter().collect() }
-    }
-
-    /// How many well-formed rows each day has had.
-    pub fn rows_by_day(&self) -> impl Iterator<Item = (i64, u64)> {
-        self.rows_by_day.iter().map(|(day, rows)| (*day, *rows))
-    }
-
     /// Parses one line; `None` for an empty one. The line may still have its end.
     pub fn parse(&mut self, line: &[u8]) -> Result<Option<Purchase>, RowError> {
         let line = trim_end(line);

@@ -29,7 +29,7 @@ impl Format {
 pub(super) enum Encoder {
     JsonLines,
     /// The writer knows whether the header was written; between two calls it holds nothing.
-    Csv(csv::Writer<Lent>, Lent),
+    Csv(Box<csv::Writer<Lent>>, Lent),
 }
 
 /// A block that the CSV writer has for the time of a call.
@@ -53,7 +53,7 @@ impl Encoder {
             Format::JsonLines => Encoder::JsonLines,
             Format::Csv => {
                 let lent = Lent::default();
-                Encoder::Csv(csv::Writer::from_writer(lent.clone()), lent)
+                Encoder::Csv(Box::new(csv::Writer::from_writer(lent.clone())), lent)
             }
         }
     }
@@ -98,7 +98,10 @@ mod tests {
     fn a_record_is_a_line_and_only_csv_has_a_header() {
         let rows = [Row { user: 1, name: "a,\"b\"" }, Row { user: 2, name: "c" }];
         for (format, expected) in [
-            (Format::JsonLines, "{\"user\":1,\"name\":\"a,\\\"b\\\"\"}\n{\"user\":2,\"name\":\"c\"}\n"),
+            (
+                Format::JsonLines,
+                "{\"user\":1,\"name\":\"a,\\\"b\\\"\"}\n{\"user\":2,\"name\":\"c\"}\n",
+            ),
             (Format::Csv, "user,name\n1,\"a,\"\"b\"\"\"\n2,c\n"),
         ] {
             let (mut encoder, mut block) = (Encoder::new(format), Vec::new());

@@ -1,7 +1,7 @@
 //! Writes, closes and commits parts, on a side thread.
 //!
-//! A part is durable, with its name, before anybody is told so. One that was not closed is removed at the end:
-//! nothing names it.
+//! A part is durable, with its name, before anybody is told so. One that was not closed is removed
+//! at the end: nothing names it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};

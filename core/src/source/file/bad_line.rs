@@ -86,7 +86,7 @@ impl<P: LineParser> Stream<P::Out, SourceRoot<FileSource<P>>> {
     ///     let rows = FileSource::json_lines::<u64>([&file]);
     ///     let rows = flow.source("rows", rows).or_dead_letter(&tag);
     ///     let bad = rows.side_output(&tag);
-    ///     rows.sink("rows", Print::new());
+    ///     rows.sink("good", Print::new());
     ///     bad
     /// });
     /// assert_eq!((bad[0].line, bad[0].error.as_str()), (2, "expected value at column 1"));

@@ -1,9 +1,9 @@
 //! Lines of comma-separated values, by column name.
 //!
-//! A record is one line: a quoted field cannot hold a line's end. A field may stand in double quotes, within
-//! which a doubled quote is one; nothing may stand between the closing quote and the comma. Blanks are kept.
-//! Columns are found by their names in the header, in any order; more of them than the record has fields are
-//! ignored.
+//! A record is one line: a quoted field cannot hold a line's end. A field may stand in double
+//! quotes, within which a doubled quote is one; nothing may stand between the closing quote and the
+//! comma. Blanks are kept. Columns are found by their names in the header, in any order; more of
+//! them than the record has fields are ignored.
 
 use std::marker::PhantomData;
 
@@ -52,8 +52,8 @@ impl<T: DeserializeOwned + 'static> LineParser for Csv<T> {
         if self.missing.is_empty() {
             return Ok(true);
         }
-        // A field with a default may be missing. Serde tells which may, once there are values for the others:
-        // zeros pass for most types, and if not, the first row decides.
+        // A field with a default may be missing. Serde tells which may, once there are values for
+        // the others: zeros pass for most types, and if not, the first row decides.
         self.row = self.columns.iter().map(|_| &b"0"[..]).collect();
         match self.row.deserialize::<T>(Some(&self.columns)) {
             Err(error) if is_missing(&error) => Err(self.no_column()),
@@ -211,8 +211,9 @@ impl<'de> Deserializer<'de> for FieldProbe<'_> {
         self.deserialize_any(visitor)
     }
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
-        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        option unit unit_struct newtype_struct seq tuple tuple_struct
+        map enum identifier ignored_any
     }
 }
 
@@ -268,7 +269,10 @@ mod tests {
         for (line, expected) in [
             ("x,1,,", "column user is \"x\": invalid digit found in string"),
             ("1,x,,", "column dollars is \"x\": invalid float literal"),
-            ("1,1,\u{e9},perhaps", "column paid is \"perhaps\": provided string was not `true` or `false`"),
+            (
+                "1,1,\u{e9},perhaps",
+                "column paid is \"perhaps\": provided string was not `true` or `false`",
+            ),
             ("1,1", "row has 2 columns instead of 4"),
             ("1,1,,,", "row has 5 columns instead of 4"),
             ("1,\"1,,", "the quotes of field 2 do not end at a comma"),

@@ -1,8 +1,8 @@
 //! Cuts chunks of a file into lines.
 //!
-//! A line ends with LF or CRLF; a CR alone is no end. What stands behind the last LF is a line too, unless it
-//! is empty. Only a line that lies across two chunks is copied. A line above the limit is kept in part and
-//! marked, so memory is bounded whatever the input is.
+//! A line ends with LF or CRLF; a CR alone is no end. What stands behind the last LF is a line too,
+//! unless it is empty. Only a line that lies across two chunks is copied. A line above the limit is
+//! kept in part and marked, so memory is bounded whatever the input is.
 
 use std::io::BufRead;
 

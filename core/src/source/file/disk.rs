@@ -72,7 +72,8 @@ impl Chore for Disk {
             return Err(Error::new(Kind::Invariant, format!("split {split} is not open")));
         };
         buffer.resize(size, 0);
-        let read = read_some(&mut open.file, &mut buffer).map_err(|error| failed(&open.path, error))?;
+        let read = read_some(&mut open.file, &mut buffer);
+        let read = read.map_err(|error| failed(&open.path, error))?;
         buffer.truncate(read);
         if begins {
             let beginning = &buffer[..read.min(HEAD)];
@@ -151,9 +152,9 @@ mod tests {
     fn reading_goes_on_only_in_the_file_that_was_read() {
         let folder = Folder::new("disk-changed");
         let path = folder.file("a", "abcdef");
-        let head = read(&mut Disk::default(), Some(FilePosition::start(path.clone()))).unwrap().head;
-        let (head_bytes, head_hash) = head.unwrap();
         let start = FilePosition::start(path);
+        let head = read(&mut Disk::default(), Some(start.clone())).unwrap().head;
+        let (head_bytes, head_hash) = head.unwrap();
         let position = FilePosition { offset: 5, head_bytes, head_hash, ..start };
         let again = |text: &str| {
             folder.file("a", text);

@@ -9,16 +9,16 @@ use crate::{BoxError, Result};
 
 /// Makes records of the lines of one file; each file has a parser of its own.
 ///
-/// Order of calls: `restore` if reading goes on in the middle, else `header` with the first line; then `parse`
-/// with each line in order. `snapshot` may come between any two.
+/// Order of calls: `restore` if reading goes on in the middle, else `header` with the first line;
+/// then `parse` with each line in order. `snapshot` may come between any two.
 pub trait LineParser: Clone + 'static {
     /// What it makes.
     type Out: 'static;
     /// What it remembers from line to line: part of the file's position, so small.
     type State: State + Clone + Send;
 
-    /// Takes the first line of a file, without its end and without a byte order mark; `None` if the file is
-    /// empty. True: it was a header and is no record.
+    /// Takes the first line of a file, without its end and without a byte order mark; `None` if the
+    /// file is empty. True: it was a header and is no record.
     ///
     /// # Errors
     /// The file has no such header; this ends the attempt, whatever is done with malformed lines.

@@ -280,7 +280,7 @@ impl<P: LineParser> SourceReader for FileReader<P> {
     }
 
     fn snapshot(&self) -> Vec<(u32, FileSplit<P::State>)> {
-        let split = |split: &Split<P>| (split.id, (split.position.clone(), split.parser.snapshot()));
-        self.splits.iter().map(split).collect()
+        let state = |split: &Split<P>| (split.position.clone(), split.parser.snapshot());
+        self.splits.iter().map(|split| (split.id, state(split))).collect()
     }
 }
