@@ -28,12 +28,7 @@ pub struct NetworkConfig {
 
 impl Default for NetworkConfig {
     fn default() -> Self {
-        Self {
-            buffer_size: 16 << 10,
-            credits: 16,
-            overdraft: 64 << 20,
-            flush_after: 100_000,
-        }
+        Self { buffer_size: 16 << 10, credits: 16, overdraft: 64 << 20, flush_after: 100_000 }
     }
 }
 

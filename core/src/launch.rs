@@ -74,8 +74,10 @@ struct Entry {
 }
 
 impl Launcher {
-    /// An empty table.
+    /// An empty table. Ends the process with a sentence if the CPU is older than what the program was
+    /// compiled for: make it the first thing that `main` does.
     pub fn new() -> Self {
+        cpu::check();
         Self::default()
     }
 
@@ -115,7 +117,6 @@ impl Launcher {
 
     /// Runs the verb that the command line asks for and ends the process with its exit code.
     pub fn launch(self) -> ! {
-        cpu::check();
         let mut words = std::env::args_os();
         let program = words.next().unwrap_or_default();
         let program = std::path::Path::new(&program).file_name().unwrap_or_default();

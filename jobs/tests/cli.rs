@@ -136,10 +136,10 @@ fn the_plan_is_a_text_a_graph_and_an_object() {
     assert!(plan(&["--dot"]).starts_with("digraph \"fraud-p\" {"));
     let object: Value = serde_json::from_str(&plan(&["--json"])).unwrap();
     schema::check(&schema::documented("plan --json"), &object, "plan");
-    assert_eq!((&object["parallelism"], &object["nodes"][0]["expected_records"]), (
-        &4.into(),
-        &1000.into(),
-    ));
+    assert_eq!(
+        (&object["parallelism"], &object["nodes"][0]["expected_records"]),
+        (&4.into(), &1000.into(),)
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! told to assume, so the CPU itself is asked, before anything else runs.
 
 /// Ends the process with a sentence if the CPU lacks what the program was compiled for.
+#[inline(never)]
 pub(super) fn check() {
     #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
     if !has_what_was_assumed() {
