@@ -1,6 +1,8 @@
-//! Configuration: the table of keys, the layers they are read from, and what the runtime makes of them.
+//! Configuration: the table of keys, the layers they are read from, and what the runtime makes of
+//! them.
 //!
-//! [`Config`] holds every key with its value and origin; nothing else reads files or environment for settings.
+//! [`Config`] holds every key with its value and origin; nothing else reads files or environment
+//! for settings.
 
 pub mod keys;
 mod layers;

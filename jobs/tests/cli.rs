@@ -1,4 +1,5 @@
 //! What a person or script at a terminal meets: the built program, its texts, exit codes and JSON.
+#![allow(clippy::unwrap_used)]
 
 mod schema;
 

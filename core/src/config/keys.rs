@@ -1,12 +1,13 @@
-//! The table of all keys: name, kind, default, description, Flink's names for it, and whether it has an effect.
+//! The table of all keys: name, kind, default, description, Flink's names for it, and whether it
+//! has an effect.
 //!
-//! Everything else about configuration reads this table: the layers, `config show`, `config explain` and
-//! `docs/config.md`.
+//! Everything else about configuration reads this table: the layers, `config show`, `config
+//! explain` and `docs/config.md`.
 
 mod later;
 
 use super::value::Shape;
-use super::value::Shape::{Address, Choice, Cores, Count, Directory, Duration, Flag};
+use super::value::Shape::{Choice, Cores, Count, Directory, Duration, Flag};
 use super::value::Shape::{Share, Size};
 use later::{CHECKPOINT, REST_SERVER, RESTART};
 

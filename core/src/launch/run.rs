@@ -85,7 +85,8 @@ impl Context<'_> {
         }
     }
 
-    /// Flags of Flink's launcher and of later versions: what is done instead, or that it cannot be done.
+    /// Flags of Flink's launcher and of later versions: what is done instead, or that it cannot be
+    /// done.
     fn explain_flink(&self, flink: &Flink) -> Result<()> {
         let instead = [
             (

@@ -24,7 +24,7 @@ pub(crate) use gate::{Gate, GatePort, PageConsumer};
 pub(crate) use mesh::{MeshNode, mesh};
 #[cfg(feature = "cli")]
 pub(crate) use node::default_parallelism;
-pub use node::{RunOptions, planned, run};
+pub use node::{RunOptions, ShowTotals, planned, run};
 pub use port::Port;
 pub(crate) use port::PortFeed;
 pub(crate) use sink_task::{SinkFeed, SinkPort, Typed, Writing};
