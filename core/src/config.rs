@@ -1,6 +1,8 @@
-//! Configuration: the table of keys, the layers they are read from, and what the runtime makes of them.
+//! Configuration: the table of keys, the layers they are read from, and what the runtime makes of
+//! them.
 //!
-//! [`Config`] holds every key with its value and origin; nothing else reads files or environment for settings.
+//! [`Config`] holds every key with its value and origin; nothing else reads files or environment
+//! for settings.
 
 pub mod keys;
 mod layers;
@@ -28,12 +30,7 @@ pub struct NetworkConfig {
 
 impl Default for NetworkConfig {
     fn default() -> Self {
-        Self {
-            buffer_size: 16 << 10,
-            credits: 16,
-            overdraft: 64 << 20,
-            flush_after: 100_000,
-        }
+        Self { buffer_size: 16 << 10, credits: 16, overdraft: 64 << 20, flush_after: 100_000 }
     }
 }
 

@@ -42,8 +42,8 @@ impl Args {
     /// Parses the words as a clap struct.
     ///
     /// # Errors
-    /// A usage error: an unknown flag with a suggestion, a missing or malformed value. `--help` comes as an
-    /// error of [`crate::error::Kind::Help`] with the job's own help as its text.
+    /// A usage error: an unknown flag with a suggestion, a missing or malformed value. `--help`
+    /// comes as an error of [`crate::error::Kind::Help`] with the job's own help as its text.
     #[cfg(feature = "cli")]
     pub fn parse<P: clap::Parser>(&self) -> Result<P> {
         let mut command = P::command().no_binary_name(true).bin_name(&self.program);
@@ -102,8 +102,8 @@ pub(crate) fn build(
     Ok((Worker::new(flow.finish()?, links), graph))
 }
 
-/// Runs a job to its end with all cores in the calling thread: for tests and examples. Nothing is pinned,
-/// nothing parks.
+/// Runs a job to its end with all cores in the calling thread: for tests and examples. Nothing is
+/// pinned, nothing parks.
 ///
 /// # Errors
 /// Whatever ends the job.

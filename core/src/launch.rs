@@ -1,7 +1,7 @@
 //! The whole `main` of a program that runs jobs: verbs, configuration, errors, exit codes.
 //!
-//! Data goes to standard output, everything else to standard error. Every failure is one error with a hint
-//! and the exit code of its kind.
+//! Data goes to standard output, everything else to standard error. Every failure is one error with
+//! a hint and the exit code of its kind.
 
 mod cli;
 mod cpu;
@@ -32,7 +32,8 @@ use terminal::Terminal;
 /// A job as `launch` takes it.
 pub type JobFn = fn(&Dataflow, &Args) -> Result<()>;
 
-/// Runs the verb that the command line asks for, over these jobs, and ends the process with its exit code.
+/// Runs the verb that the command line asks for, over these jobs, and ends the process with its
+/// exit code.
 ///
 /// ```no_run
 /// use thalweg::prelude::*;
@@ -74,8 +75,10 @@ struct Entry {
 }
 
 impl Launcher {
-    /// An empty table.
+    /// An empty table. Ends the process with a sentence if the CPU is older than what the program
+    /// was compiled for: make it the first thing that `main` does.
     pub fn new() -> Self {
+        cpu::check();
         Self::default()
     }
 
@@ -115,7 +118,6 @@ impl Launcher {
 
     /// Runs the verb that the command line asks for and ends the process with its exit code.
     pub fn launch(self) -> ! {
-        cpu::check();
         let mut words = std::env::args_os();
         let program = words.next().unwrap_or_default();
         let program = std::path::Path::new(&program).file_name().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Did you mean …? The word of a list that a mistyped word stands for.
 
-/// The candidate nearest to `word`, if one is near enough to be meant: at most a third of it is mistyped.
+/// The candidate nearest to `word`, if one is near enough to be meant: at most a third of it is
+/// mistyped.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,

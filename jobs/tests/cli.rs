@@ -1,4 +1,5 @@
 //! What a person or script at a terminal meets: the built program, its texts, exit codes and JSON.
+#![allow(clippy::unwrap_used)]
 
 mod schema;
 
@@ -136,10 +137,10 @@ fn the_plan_is_a_text_a_graph_and_an_object() {
     assert!(plan(&["--dot"]).starts_with("digraph \"fraud-p\" {"));
     let object: Value = serde_json::from_str(&plan(&["--json"])).unwrap();
     schema::check(&schema::documented("plan --json"), &object, "plan");
-    assert_eq!((&object["parallelism"], &object["nodes"][0]["expected_records"]), (
-        &4.into(),
-        &1000.into(),
-    ));
+    assert_eq!(
+        (&object["parallelism"], &object["nodes"][0]["expected_records"]),
+        (&4.into(), &1000.into(),)
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The layers: defaults, files, environment, flags; later ones win.
 //!
-//! Each layer resolves Flink's names to ours before it is merged, so an alias in a later layer wins over the
-//! key in an earlier one. Every value remembers which layer it came from.
+//! Each layer resolves Flink's names to ours before it is merged, so an alias in a later layer wins
+//! over the key in an earlier one. Every value remembers which layer it came from.
 
 use std::path::{Path, PathBuf};
 
@@ -198,7 +198,8 @@ fn text_of(value: &Raw) -> String {
     }
 }
 
-/// An alias's value in our words: a bare number of a duration is milliseconds, words are lower case.
+/// An alias's value in our words: a bare number of a duration is milliseconds, words are lower
+/// case.
 fn read_alias(key: &Key, alias: &Alias, text: &str) -> String {
     let bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let word = text.to_ascii_lowercase().replace('_', "-");

@@ -45,9 +45,9 @@ Made from `core/src/config/keys.rs`; a test fails when this page is not up to da
 `THALWEG_WRITE_DOCS=1 cargo test -p thalweg config` writes it.
 
 Layers, later wins: defaults, `thalweg.toml` in the working directory (or the file of `--config`),
-`thalweg.d/*.toml` beside it in order of their names, environment variables, `-D key=value`, and flags
-like `-p`. `thalweg config show --origin` says where each value comes from; an unknown key or a value
-that does not fit is an error in every layer, with exit code 2.
+`thalweg.d/*.toml` beside it in order of their names, environment variables, `-D key=value`, and
+flags like `-p`. `thalweg config show --origin` says where each value comes from; an unknown key
+or a value that does not fit is an error in every layer, with exit code 2.
 
 ```toml
 [runtime]
@@ -57,10 +57,10 @@ idle = \"spin\"
 buffer-size = \"32KiB\"
 ```
 
-Durations have a unit (`100us`, `250ms`, `10s`, `5m`, `1h`); only under a Flink name a bare number is
-milliseconds. Sizes are bytes or powers of 1024 (`64KiB`, `2G`, `64 mb`). Flink's names are accepted in
-every layer and logged as `alias of`. A key without effect in this version is checked all the same, and
-a line says so when it is set.
+Durations have a unit (`100us`, `250ms`, `10s`, `5m`, `1h`); only under a Flink name a bare number
+is milliseconds. Sizes are bytes or powers of 1024 (`64KiB`, `2G`, `64 mb`). Flink's names are
+accepted in every layer and logged as `alias of`. A key without effect in this version is checked
+all the same, and a line says so when it is set.
 ";
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ impl Config {
     /// Reads and merges all layers.
     ///
     /// # Errors
-    /// An unknown key, a value that does not fit, a file that cannot be read, a feature that is not built.
+    /// An unknown key, a value that does not fit, a file that cannot be read, a feature that is not
+    /// built.
     pub fn load(sources: &Sources) -> Result<Self> {
         let Layers { figment, mut notices } = Layers::read(sources)?;
         let mut settings = Vec::new();
@@ -134,7 +135,7 @@ impl Config {
     /// What bounds a value besides its shape.
     fn check(&self) -> Result<()> {
         let size = self.number("network.buffer-size");
-        if !(4 << 10..=1 << 20).contains(&size) || size % 64 != 0 {
+        if !(4 << 10..=1 << 20).contains(&size) || !size.is_multiple_of(64) {
             let text = &self.setting("network.buffer-size").text;
             return Err(Error::usage(format!("cannot set network.buffer-size to \"{text}\""))
                 .with_hint("a buffer is a multiple of 64 bytes from 4KiB to 1MiB"));

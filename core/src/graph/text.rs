@@ -5,7 +5,8 @@ use std::fmt::{self, Write as _};
 use super::{Edge, JobGraph, Node, NodeId, Role};
 
 impl JobGraph {
-    /// The graph as text: what runs as one loop stands on one line, with exchanges between the tasks.
+    /// The graph as text: what runs as one loop stands on one line, with exchanges between the
+    /// tasks.
     ///
     /// ```
     /// # use thalweg::prelude::*;

@@ -106,7 +106,8 @@ pub(super) struct Run {
     pub(super) arguments: Vec<String>,
 }
 
-/// Flags that people bring from elsewhere or from later versions: said what is done instead, or refused.
+/// Flags that people bring from elsewhere or from later versions: said what is done instead, or
+/// refused.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Flink {
     #[arg(long, hide = true, value_name = "SIZE")]

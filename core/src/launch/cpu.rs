@@ -1,9 +1,10 @@
 //! An older CPU gets a sentence instead of a crash.
 //!
-//! The program is compiled for x86-64-v3. `is_x86_feature_detected!` says yes to whatever the compiler was
-//! told to assume, so the CPU itself is asked, before anything else runs.
+//! The program is compiled for x86-64-v3. `is_x86_feature_detected!` says yes to whatever the
+//! compiler was told to assume, so the CPU itself is asked, before anything else runs.
 
 /// Ends the process with a sentence if the CPU lacks what the program was compiled for.
+#[inline(never)]
 pub(super) fn check() {
     #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
     if !has_what_was_assumed() {

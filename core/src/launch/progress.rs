@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::figures;
 use super::terminal::Terminal;
-use crate::runtime::Totals;
+use crate::runtime::{ShowTotals, Totals};
 
 /// Nanoseconds between two lines where there is no terminal.
 const LINE_EVERY: u64 = 10_000_000_000;
@@ -30,7 +30,7 @@ pub(super) fn clear() {
 }
 
 /// What is called about once a second with the totals; `None` if nobody wants to see it.
-pub(super) fn hook(terminal: &Terminal) -> Option<Arc<dyn Fn(&Totals) + Send + Sync>> {
+pub(super) fn hook(terminal: &Terminal) -> Option<ShowTotals> {
     if terminal.is_quiet() {
         return None;
     }

@@ -22,8 +22,7 @@ impl Context<'_> {
         tracing::debug!(job = entry.name, job_id, parallelism = options.parallelism, "starting");
         let result = run(entry.job, &args, &options);
         progress::clear();
-        let ran =
-            Ran { job: entry.name, job_id: &job_id, parallelism: options.parallelism };
+        let ran = Ran { job: entry.name, job_id: &job_id, parallelism: options.parallelism };
         Ok(self.summary(&ran, &result?, &verb.common))
     }
 
@@ -36,7 +35,9 @@ impl Context<'_> {
                 first.ok_or_else(|| self.no_demo("no job has a demonstration"))?
             }
         };
-        let show = entry.demo.ok_or_else(|| self.no_demo(&format!("\"{}\" has no demonstration", entry.name)))?;
+        let show = entry
+            .demo
+            .ok_or_else(|| self.no_demo(&format!("\"{}\" has no demonstration", entry.name)))?;
         let config = self.configuration(&verb.common)?;
         let options = self.options(&config)?;
         let parallelism = options.parallelism;
@@ -82,7 +83,8 @@ impl Context<'_> {
         }
     }
 
-    /// Flags of Flink's launcher and of later versions: what is done instead, or that it cannot be done.
+    /// Flags of Flink's launcher and of later versions: what is done instead, or that it cannot be
+    /// done.
     fn explain_flink(&self, flink: &Flink) -> Result<()> {
         let instead = [
             (

@@ -1,8 +1,8 @@
 //! The node: one pinned thread per core, and the thread that watches over them.
 //!
-//! glommio pins each thread and runs its executor; the worker is one task on it that never awaits on its own
-//! account. The second form of the rim is a plain pinned thread, for places that refuse io_uring; it is chosen
-//! explicitly.
+//! glommio pins each thread and runs its executor; the worker is one task on it that never awaits
+//! on its own account. The second form of the rim is a plain pinned thread, for places that refuse
+//! io_uring; it is chosen explicitly.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -37,6 +37,9 @@ const PROGRESS: u64 = 1_000_000_000;
 /// How long a core may take to stop after the attempt has ended.
 const STOP_BOUND: Duration = Duration::from_secs(10);
 
+/// Shows the totals of a run so far.
+pub type ShowTotals = Arc<dyn Fn(&Totals) + Send + Sync>;
+
 /// How to run a job on this machine.
 #[derive(Clone)]
 pub struct RunOptions {
@@ -49,7 +52,7 @@ pub struct RunOptions {
     /// Live counts and the pause button.
     pub meter: Arc<Meter>,
     /// Called about once a second with the totals so far.
-    pub progress: Option<Arc<dyn Fn(&Totals) + Send + Sync>>,
+    pub progress: Option<ShowTotals>,
 }
 
 impl RunOptions {
@@ -68,8 +71,8 @@ impl RunOptions {
 /// Runs a job to its end, one pinned thread per core.
 ///
 /// # Errors
-/// Bad arguments, more cores than allowed CPUs, a refused io_uring, and whatever ends the job: an error or a
-/// panic of user code names its operator and core.
+/// Bad arguments, more cores than allowed CPUs, a refused io_uring, and whatever ends the job: an
+/// error or a panic of user code names its operator and core.
 pub fn run<J>(job: J, args: &Args, options: &RunOptions) -> Result<Summary>
 where
     J: Job + Clone + Send + 'static,
@@ -198,8 +201,8 @@ struct Seat {
     side_cpus: SideCpus,
 }
 
-/// A core's way to speak to the watching thread. A thread that dies before its core has ended is heard too:
-/// glommio may refuse to start in it.
+/// A core's way to speak to the watching thread. A thread that dies before its core has ended is
+/// heard too: glommio may refuse to start in it.
 struct Voice {
     events: Sender<Event>,
     index: usize,
@@ -338,9 +341,9 @@ impl Seat {
 
 /// Turns a panic into an error that names the operator it came from.
 fn guarded<R>(core: usize, body: impl FnOnce() -> Result<R>) -> Result<R> {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| Err(panics::last())).map_err(
-        |error| error.on_core(core),
-    )
+    catch_unwind(AssertUnwindSafe(body))
+        .unwrap_or_else(|_| Err(panics::last()))
+        .map_err(|error| error.on_core(core))
 }
 
 #[cold]

@@ -1,7 +1,7 @@
 //! Asks the machine for what a core needs, before any core starts.
 //!
-//! glommio makes its rings in the core's own thread and panics there when they are refused, so the same is
-//! asked for here first, where the answer can become a sentence.
+//! glommio makes its rings in the core's own thread and panics there when they are refused, so the
+//! same is asked for here first, where the answer can become a sentence.
 
 use crate::error::Kind;
 use crate::{Error, Result};
