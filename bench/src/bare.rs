@@ -1,22 +1,21 @@
-//! The bare prefetched table: what the memory of this machine gives, with next to no work around it.
+//! The bare prefetched table: the workload's events judged where they are drawn.
 //!
-//! Each pinned core draws users of its own shard, prefetches their lines as far ahead as the baseline
-//! does, and changes every field of the profile: no generator, exchange, rule or digest. A run in which
-//! the baseline stays below half of this rate says nothing about the engine and is void.
+//! Each pinned core draws events of its own shard, hashes the user, prefetches the profile as far
+//! ahead as the baseline does, and judges: no map, exchange, emitted record or digest. A run in
+//! which the baseline stays below half of this rate says nothing about the engine and is void.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::handwritten::control::{Command, Control};
 use crate::handwritten::table::Table;
 use crate::handwritten::worker::PREFETCH_AHEAD;
 use crate::handwritten::{Config, Window};
 use crate::machine::{self, Clock};
-use crate::workload::mix;
-
-/// Spreads consecutive inputs over all of `u64`.
-const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+use crate::workload::{self, Event, Workload};
 
 /// Accesses between two looks at the command.
 const BATCH: u64 = 4_096;
@@ -29,17 +28,20 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// Fills one table per core with its share of the users. The stream's seed and skew play no part.
+    /// Fills one table per core with its share of the users.
     pub fn start(config: &Config) -> Self {
         let control = Arc::new(Control::new(config.parallelism, Command::Pause));
-        let users = (config.workload.users / config.parallelism as u64).max(1);
+        let shard = workload::Options {
+            users: (config.workload.users / config.parallelism as u64).max(3),
+            ..config.workload.clone()
+        };
         let huge_pages = config.huge_pages;
         let start = |index: usize| {
-            let control = Arc::clone(&control);
+            let (control, shard) = (Arc::clone(&control), shard.clone());
             let work = move || {
                 machine::pin(index).expect("a thread can be pinned to an allowed processor");
                 control.arrive(index);
-                access(&control, index, users, huge_pages);
+                access(&control, index, &shard, huge_pages);
             };
             let name = format!("bare-{index}");
             let thread = std::thread::Builder::new().name(name).spawn(work);
@@ -70,35 +72,36 @@ impl Bare {
     }
 }
 
-fn access(control: &Control, index: usize, users: u64, huge_pages: bool) {
-    let mut table = Table::for_users(users, huge_pages);
-    for user in 0..users {
-        table.profile(user.wrapping_mul(SPREAD), user);
+fn access(control: &Control, index: usize, shard: &workload::Options, huge_pages: bool) {
+    let stream = Workload::new(shard);
+    let mut table = Table::for_users(shard.users, huge_pages);
+    for user in 0..shard.users {
+        table.profile(xxh3_64(&user.to_be_bytes()), user);
     }
-    let mut ahead = [(0, 0); PREFETCH_AHEAD];
-    let mut done = 0;
+    let drawn = |turn: u64| -> (u64, Event) {
+        let event = stream.event(turn);
+        (xxh3_64(&event.user.to_be_bytes()), event)
+    };
+    let mut ahead: [(u64, Event); PREFETCH_AHEAD] = std::array::from_fn(|turn| drawn(turn as u64));
+    let (mut done, mut flagged) = (0, 0);
     loop {
         match control.command() {
             Command::Run => {}
             Command::Pause => control.pause(index),
-            Command::Stop => return,
+            Command::Stop => break,
         }
         for turn in done..done + BATCH {
-            let user = ((mix(turn.wrapping_mul(SPREAD)) >> 32) * users) >> 32;
-            let hash = user.wrapping_mul(SPREAD);
-            table.prefetch(hash);
-            let (hash, user) =
-                std::mem::replace(&mut ahead[turn as usize % PREFETCH_AHEAD], (hash, user));
-            let profile = table.profile(hash, user);
-            profile.hour_start = turn as i64;
-            profile.tx_count_1h += 1;
-            profile.total_1h += user as i64;
-            profile.tx_total += 1;
-            profile.avg_30d += 1.0;
+            let later = drawn(turn + PREFETCH_AHEAD as u64);
+            table.prefetch(later.0);
+            let place = &mut ahead[turn as usize % PREFETCH_AHEAD];
+            let (hash, event) = std::mem::replace(place, later);
+            let profile = table.profile(hash, event.user);
+            flagged += u64::from(profile.judge(event.ts, event.amount));
         }
         done += BATCH;
         control.report(index, done);
     }
+    std::hint::black_box(flagged);
 }
 
 #[cfg(test)]

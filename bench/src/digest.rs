@@ -1,8 +1,9 @@
-//! The order-independent digest of the emitted verdicts, folded by the baseline and, by an identical
-//! function, by the engine's blackhole.
+//! The order-independent digest of the emitted verdicts, folded by the baseline and, by an
+//! identical function, by the engine's blackhole.
 //!
-//! Two runs whose digests are equal emitted the same multiset of records. The definition, wrapping in
-//! `u64`, with `fold(a, b) = low(a*b) ^ high(a*b)` of the 128-bit product and the constants below:
+//! Two runs whose digests are equal emitted the same multiset of records. The definition,
+//! wrapping in `u64`, with `fold(a, b) = low(a*b) ^ high(a*b)` of the 128-bit product and the
+//! constants below:
 //!
 //! ```text
 //! purchase = fold(fold(user ^ K0, ts ^ K1) ^ K2, amount ^ K3)
@@ -11,9 +12,10 @@
 //! count += 1;  sum += verdict;  xor ^= verdict;  unordered += purchase + place
 //! ```
 //!
-//! `sum` and `xor` cover every field; they are equal whenever each user's events are judged in order of
-//! the index (one split, or splits by user). `unordered` covers what holds in any order as long as all
-//! events lie in one hour: the purchases, and that a user's counts in an hour are 1 … n, each once.
+//! `sum` and `xor` cover every field; they are equal whenever each user's events are judged in
+//! order of the index (one split, or splits by user). `unordered` covers what holds in any
+//! order as long as all events lie in one hour: the purchases, and that a user's counts in an
+//! hour are 1 … n, each once.
 
 use serde::Serialize;
 

@@ -1,10 +1,11 @@
 //! The hand-written pipeline that the engine is measured against.
 //!
-//! It does the same work as the job `fraud-p` with what one knows about just this job: pinned cores,
-//! each with a split of the source, which maps, hashes the key once and writes the record straight into
-//! the buffer of the core that owns the user; there it meets a prefetched line of an open-addressing
-//! table, the rule, and a digest over every field of the verdict. No checkpoints, no watermarks, no
-//! state but this. Both must give equal digests before their rates mean anything.
+//! It does the same work as the job `fraud-p` with what one knows about just this job: pinned
+//! cores, each with a split of the source, which maps, hashes the key once and writes the
+//! record straight into the buffer of the core that owns the user; there it meets a prefetched
+//! line of an open-addressing table, the rule, and a digest over every field of the verdict. No
+//! checkpoints, no watermarks, no state but this. Both must give equal digests before their
+//! rates mean anything.
 
 pub mod control;
 pub mod edge;
@@ -60,8 +61,8 @@ pub enum Mode {
         /// How many events.
         records: u64,
     },
-    /// As fast as possible: warm-up, then windows one after the other. See [`Session`] for windows that
-    /// alternate with something else.
+    /// As fast as possible: warm-up, then windows one after the other. See [`Session`] for
+    /// windows that alternate with something else.
     Throughput {
         /// Time before the first window.
         warm: Duration,

@@ -5,6 +5,7 @@
 
 pub mod bare;
 pub mod digest;
+pub mod engine;
 pub mod handwritten;
 pub mod machine;
 pub mod report;

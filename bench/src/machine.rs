@@ -71,8 +71,9 @@ pub fn histogram() -> Histogram<u64> {
 
 /// The machine's own stalls, seen by a thread that has nothing to do but read the clock.
 ///
-/// Each microsecond of idle time is one sample: how long until the thread ran again, as a record that
-/// fell due in that microsecond would have felt it. Its quantiles compare with those of a latency.
+/// Each microsecond of idle time is one sample: how long until the thread ran again, as a
+/// record that fell due in that microsecond would have felt it. Its quantiles compare with
+/// those of a latency.
 #[derive(Clone, Debug)]
 pub struct Hiccups {
     gaps: Histogram<u64>,

@@ -1,8 +1,8 @@
 //! How a figure is taken and reported: options, the lock, the machine, quartiles, raw runs.
 //!
 //! A bench opens one [`Report`], adds its raw runs and ratios, and finishes it: one JSON object on
-//! standard output with `--json`, a readable summary otherwise, and the same object with all raw runs
-//! in a file under `bench/runs`. Only one bench runs at a time on a machine.
+//! standard output with `--json`, a readable summary otherwise, and the same object with all
+//! raw runs in a file under `bench/runs`. Only one bench runs at a time on a machine.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -75,7 +75,8 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Prepares the stream. With a zipf distribution the sum of its weights costs some 20 ns a user.
+    /// Prepares the stream. With a zipf distribution the sum of its weights costs some 20
+    /// ns a user.
     pub fn new(options: &Options) -> Self {
         let users = options.users;
         assert!(
@@ -143,8 +144,9 @@ impl Workload {
 
 /// Event time of event `index`: four million events an hour.
 ///
-/// The stream defines it as `T0 + trunc(index as f64 * 0.9)`. Below 2^49 the product's rounding never
-/// reaches an integer from below, so that the integer division gives the same and is cheaper.
+/// The stream defines it as `T0 + trunc(index as f64 * 0.9)`. Below 2^49 the product's rounding
+/// never reaches an integer from below, so that the integer division gives the same and is
+/// cheaper.
 #[inline(always)]
 fn timestamp(index: u64) -> i64 {
     debug_assert!(

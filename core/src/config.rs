@@ -1,4 +1,17 @@
-//! Configuration of the runtime.
+//! Configuration: the table of keys, the layers they are read from, and what the runtime makes of them.
+//!
+//! [`Config`] holds every key with its value and origin; nothing else reads files or environment for settings.
+
+pub mod keys;
+mod layers;
+mod page;
+mod settings;
+mod value;
+
+pub use layers::Sources;
+pub use page::{explain, page};
+pub use settings::{Config, Setting};
+pub use value::{Shape, Value};
 
 /// Buffers and credits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +55,17 @@ pub enum Rim {
     Thread,
 }
 
+/// Which CPUs a job may use, of those that the process may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cpus {
+    /// All of them.
+    All,
+    /// At most so many.
+    Count(usize),
+    /// These, by number.
+    List(Vec<usize>),
+}
+
 /// How cores run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeConfig {
@@ -53,6 +77,10 @@ pub struct RuntimeConfig {
     pub spin: std::time::Duration,
     /// What a core's thread is.
     pub rim: Rim,
+    /// Which CPUs may be used.
+    pub cpus: Cpus,
+    /// Number of key groups; `None`: by the formula for the parallelism.
+    pub max_parallelism: Option<u32>,
 }
 
 impl Default for RuntimeConfig {
@@ -62,6 +90,8 @@ impl Default for RuntimeConfig {
             idle: Idle::Park,
             spin: std::time::Duration::from_micros(100),
             rim: Rim::Glommio,
+            cpus: Cpus::All,
+            max_parallelism: None,
         }
     }
 }

@@ -46,6 +46,8 @@ pub enum Kind {
     Timeout,
     /// A rule of the engine was broken; the attempt ends.
     Invariant,
+    /// No failure: help was asked for, and the message is its text.
+    Help,
     /// The run was stopped by a signal; the number is the signal's.
     Stopped(i32),
 }
@@ -54,6 +56,7 @@ impl Kind {
     /// The process exit code of this kind (documented in `docs/cli.md`).
     pub fn exit_code(self) -> i32 {
         match self {
+            Kind::Help => 0,
             Kind::Usage | Kind::Graph => 2,
             Kind::NotFound => 3,
             Kind::Timeout => 4,
@@ -70,6 +73,7 @@ impl Kind {
             Kind::NotFound => "THW-0002",
             Kind::Timeout => "THW-0003",
             Kind::Stopped(_) => "THW-0004",
+            Kind::Help => "THW-0005",
             Kind::Graph => "THW-0101",
             Kind::User => "THW-0102",
             Kind::Panic => "THW-0103",

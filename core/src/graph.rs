@@ -3,6 +3,10 @@
 //! The same function that builds the operators records the graph, on every core, so a digest tells whether all
 //! cores run the same job. Parallelism and closures are not in the digest.
 
+mod dot;
+mod json;
+mod text;
+
 use std::fmt::Write as _;
 
 use crate::{Error, Result};
@@ -61,6 +65,22 @@ pub struct Node {
     pub head: bool,
     /// The states that it declares.
     pub states: Vec<StateInfo>,
+    /// Where it stands.
+    pub role: Role,
+}
+
+/// Where a node stands in its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It reads from outside.
+    Source {
+        /// How many records it will read, if it knows.
+        expected: Option<u64>,
+    },
+    /// It stands between others.
+    Operator,
+    /// It writes to the outside.
+    Sink,
 }
 
 /// A declared state.
@@ -117,6 +137,7 @@ impl JobGraph {
             parallelism,
             head,
             states: Vec::new(),
+            role: Role::Operator,
         });
         id
     }
@@ -141,6 +162,15 @@ impl JobGraph {
     /// How many edges carry buffers.
     pub fn channels(&self) -> usize {
         self.edges.iter().filter(|edge| edge.channel.is_some()).count()
+    }
+
+    /// How many records the sources will read, if all of them know.
+    pub fn expected(&self) -> Option<u64> {
+        let sources = self.nodes.iter().filter_map(|node| match node.role {
+            Role::Source { expected } => Some(expected),
+            Role::Operator | Role::Sink => None,
+        });
+        sources.sum()
     }
 
     /// All nodes that a task starting at `head` runs: itself and what is fused to it.

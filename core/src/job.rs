@@ -7,7 +7,7 @@ use crate::dataflow::{Dataflow, Environment, Flow, Mode};
 use crate::graph::JobGraph;
 use crate::runtime::{Core, Link, Worker};
 use crate::time::{Clock, MachineClock};
-use crate::{Error, Result};
+use crate::Result;
 
 /// A job: called once in plan mode and once on every core.
 pub trait Job: Fn(&Dataflow, &Args) -> Result<()> {}
@@ -18,12 +18,20 @@ impl<F: Fn(&Dataflow, &Args) -> Result<()>> Job for F {}
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Args {
     words: Vec<String>,
+    /// The command line in front of the words, for help and messages.
+    program: String,
 }
 
 impl Args {
     /// Arguments as words, without a program name.
     pub fn new<W: Into<String>>(words: impl IntoIterator<Item = W>) -> Self {
-        Self { words: words.into_iter().map(Into::into).collect() }
+        Self { words: words.into_iter().map(Into::into).collect(), program: "job".into() }
+    }
+
+    /// Names the command line that stands in front of the words.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of(self, program: String) -> Self {
+        Self { program, ..self }
     }
 
     /// The words.
@@ -34,14 +42,15 @@ impl Args {
     /// Parses the words as a clap struct.
     ///
     /// # Errors
-    /// A usage error with clap's own text: an unknown flag with a suggestion, a missing or malformed value.
+    /// A usage error: an unknown flag with a suggestion, a missing or malformed value. `--help` comes as an
+    /// error of [`crate::error::Kind::Help`] with the job's own help as its text.
     #[cfg(feature = "cli")]
     pub fn parse<P: clap::Parser>(&self) -> Result<P> {
-        let words = std::iter::once("job").chain(self.words.iter().map(String::as_str));
-        P::try_parse_from(words).map_err(|error| {
-            let text = error.render().to_string();
-            let text = text.trim().trim_start_matches("error: ").to_owned();
-            Error::usage(format!("cannot use the job's arguments: {text}"))
+        let mut command = P::command().no_binary_name(true).bin_name(&self.program);
+        let parsed = command.try_get_matches_from_mut(&self.words);
+        parsed.and_then(|matches| P::from_arg_matches(&matches)).map_err(|error| {
+            let help = format!("{} --help", self.program);
+            crate::launch::usage::refused("cannot use the job's arguments: ", &error, &help)
         })
     }
 }

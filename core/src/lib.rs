@@ -28,7 +28,10 @@ pub mod dataflow;
 pub mod error;
 pub mod graph;
 mod job;
+#[cfg(feature = "cli")]
+mod launch;
 pub mod metrics;
+mod nearest;
 pub mod operator;
 pub mod prelude;
 mod record;
@@ -42,8 +45,10 @@ pub mod time;
 pub use dataflow::{Dataflow, KeyedStream, Stream};
 pub use error::{BoxError, Error, Result};
 pub use job::{Args, Job, plan, run_local};
+#[cfg(feature = "cli")]
+pub use launch::{Demo, DemoFn, JobFn, Launcher, launch};
 pub use record::Record;
-pub use runtime::{RunOptions, Summary, run};
+pub use runtime::{Meter, RunOptions, Summary, Totals, run};
 pub use thalweg_state::{
     CodecError, Key, KeyError, KeyRef, KeySink, State, key, macros, record, rkyv,
 };

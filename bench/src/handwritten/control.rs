@@ -78,7 +78,8 @@ impl Control {
         }
     }
 
-    /// Runs for a ramp and then for the window, whose records are counted; waits until all rest again.
+    /// Runs for a ramp and then for the window, whose records are counted; waits until all
+    /// rest again.
     pub fn window(&self, clock: &Clock, length: Duration) -> Window {
         self.order(Command::Run);
         machine::sleep(RAMP);
@@ -133,19 +134,15 @@ impl Control {
         self.cores[index].is_asleep.store(false, Ordering::SeqCst);
     }
 
-    /// Wakes the other cores that sleep, after something may have been handed over to them.
-    pub fn wake_readers(&self, index: usize) {
+    /// Wakes a core if it sleeps, after something was handed over to it.
+    pub fn wake(&self, index: usize) {
+        let core = &self.cores[index];
         fence(Ordering::SeqCst);
-        for (other, core) in self.cores.iter().enumerate() {
-            if other == index || !core.is_asleep.load(Ordering::Relaxed) {
-                continue;
-            }
-            if core.is_asleep.swap(false, Ordering::SeqCst) {
-                core.thread
-                    .get()
-                    .expect("a core that sleeps has arrived")
-                    .unpark();
-            }
+        if core.is_asleep.load(Ordering::Relaxed) && core.is_asleep.swap(false, Ordering::SeqCst) {
+            core.thread
+                .get()
+                .expect("a core that sleeps has arrived")
+                .unpark();
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The way of records from one core to another: a ring of 16 KiB buffers, filled in place.
 //!
-//! The producer writes each record once, straight into the open buffer, and hands the buffer over by
-//! advancing `filled`; the consumer reads it where it is and gives it back by advancing `emptied`.
-//! Of `C` buffers, number `n` lies at slot `n % C`: the producer owns `filled … emptied + C - 1`, the
-//! consumer `emptied … filled - 1`.
+//! The producer writes each record once, straight into the open buffer, and hands the buffer
+//! over by advancing `filled`; the consumer reads it where it is and gives it back by advancing
+//! `emptied`. Of `C` buffers, number `n` lies at slot `n % C`: the producer owns `filled …
+//! emptied + C - 1`, the consumer `emptied … filled - 1`.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -74,6 +74,7 @@ pub struct Sender {
     end: *mut Record,
     filled: u64,
     emptied: u64,
+    announced: u64,
 }
 
 /// The reading end.
@@ -110,6 +111,7 @@ pub fn edge(buffer_count: u64) -> (Sender, Receiver) {
         end,
         filled: 0,
         emptied: 0,
+        announced: 0,
     };
     (
         sender,
@@ -137,8 +139,8 @@ impl Sender {
     /// [`BUFFER_RECORDS`] records.
     #[inline(always)]
     pub fn push(&mut self, record: Record) {
-        // SAFETY: `next` is inside the open buffer, which is ours: a full one is handed over at once,
-        // and the one behind it was free.
+        // SAFETY: `next` is inside the open buffer, which is ours: a full one is handed
+        // over at once, and the one behind it was free.
         unsafe {
             self.next.write(record);
             self.next = self.next.add(1);
@@ -148,8 +150,8 @@ impl Sender {
         }
     }
 
-    /// Hands the open buffer over although it is not full, if it holds anything and another is free.
-    /// Returns whether it was handed over.
+    /// Hands the open buffer over although it is not full, if it holds anything and another
+    /// is free. Returns whether it was handed over.
     #[inline]
     pub fn flush(&mut self) -> bool {
         if self.open_len() == 0 || !self.has_room() {
@@ -157,6 +159,12 @@ impl Sender {
         }
         self.hand_over();
         true
+    }
+
+    /// Whether a buffer was handed over since this was last asked.
+    #[inline]
+    pub fn has_news(&mut self) -> bool {
+        std::mem::replace(&mut self.announced, self.filled) != self.filled
     }
 
     /// Whether nothing waits in the open buffer.

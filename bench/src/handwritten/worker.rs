@@ -1,7 +1,7 @@
 //! One core of the baseline: its split of the source, its shard of the profiles, its turns.
 //!
-//! A turn reads one buffer of each input and generates one batch. It never blocks: while an output has
-//! no room the core goes on reading its own inputs.
+//! A turn reads one buffer of each input and generates one batch. It never blocks: while an
+//! output has no room the core goes on reading its own inputs.
 
 use std::sync::Arc;
 use std::thread;
@@ -109,7 +109,7 @@ impl Worker {
                 self.fused_turn::<BY_USER>(&pace)
             };
             if PACED && pace.idle == Idle::Park {
-                self.control.wake_readers(self.index);
+                self.wake_readers();
             }
             self.control.report(self.index, self.judge.digest.count);
             if worked {
@@ -150,8 +150,8 @@ impl Worker {
         worked
     }
 
-    /// Reads a buffer of one input, whose profiles are loaded while a batch is generated: generating
-    /// is all arithmetic, judging all memory.
+    /// Reads a buffer of one input, whose profiles are loaded while a batch is generated:
+    /// generating is all arithmetic, judging all memory.
     #[inline(always)]
     fn fused_turn<const BY_USER: bool>(&mut self, pace: &Pace) -> bool {
         let Self {
@@ -186,6 +186,7 @@ impl Worker {
 
     /// Sleeps until the next record is due or another core has sent something.
     fn park(&mut self, clock: &Clock, pace: &Pace) {
+        self.wake_readers();
         self.control.prepare_sleep(self.index);
         let is_empty = self.inputs.iter_mut().all(|input| input.peek().is_none());
         if is_empty {
@@ -199,6 +200,16 @@ impl Worker {
             thread::park_timeout(left);
         }
         self.control.woke(self.index);
+    }
+
+    /// Wakes the cores that something was handed over to. A wake-up without news would be answered
+    /// by another, and the cores would never sleep.
+    fn wake_readers(&mut self) {
+        for (core, output) in self.source.outputs.iter_mut().enumerate() {
+            if output.has_news() && core != self.index {
+                self.control.wake(core);
+            }
+        }
     }
 
     fn outcome(self, hiccups: Hiccups) -> Outcome {
@@ -269,7 +280,8 @@ impl Source {
         }
     }
 
-    /// Hands over what is left; closes the edges at the end of the stream. Returns whether it ended.
+    /// Hands over what is left; closes the edges at the end of the stream. Returns whether
+    /// it ended.
     fn finish(&mut self) -> bool {
         self.flush();
         let ended = self.is_exhausted() && self.outputs.iter().all(Sender::is_flushed);

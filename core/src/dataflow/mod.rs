@@ -21,6 +21,7 @@ pub use window::WindowedStream;
 
 use std::rc::Rc;
 
+use crate::graph::Role;
 use crate::source::Source;
 
 /// A job under construction: makes streams from sources.
@@ -46,6 +47,8 @@ impl Dataflow {
             flow.fail(error.in_operator(name));
         }
         let node = flow.add_head(source.kind(), Some(name));
+        let role = Role::Source { expected: source.expected() };
+        flow.graph.borrow_mut().nodes[node].role = role;
         let root = SourceRoot { flow: Rc::clone(&flow), node, source };
         Stream::new(flow, node, root)
     }

@@ -7,7 +7,7 @@ use super::build::Flow;
 use super::roots::{GateRoot, PortRoot};
 use super::{KeyedStream, Tag};
 use crate::BoxError;
-use crate::graph::{NodeId, Partitioner, graph_error};
+use crate::graph::{NodeId, Partitioner, Role, graph_error};
 use crate::operator::{
     AssignTimestamps, Chain, Filter, FlatMap, Inspect, Letters, Map, Rejected, TryFilter,
     TryFlatMap,
@@ -263,6 +263,7 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
     pub fn sink<S: Sink<T>>(self, name: &str, sink: S) {
         let flow = &self.flow;
         let node = flow.add_fused(self.node, sink.kind(), Some(name));
+        flow.graph.borrow_mut().nodes[node].role = Role::Sink;
         if let Err(error) = sink.validate() {
             flow.fail(error.in_operator(name));
         }

@@ -56,7 +56,7 @@ struct Split {
 }
 
 impl<T, N: Feed<T>> AssignFeed<T, N> {
-    #[inline]
+    #[inline(always)]
     fn stamped(&self, record: &T, stamp: Stamp) -> Result<Stamp> {
         let timestamp = match &self.strategy.timestamps {
             Some(read) => Blame::call(&self.name, || read(record, stamp.timestamp)),
@@ -137,7 +137,7 @@ impl<T, N: Feed<T>> AssignFeed<T, N> {
 }
 
 impl<T: 'static, N: Feed<T>> Feed<T> for AssignFeed<T, N> {
-    #[inline]
+    #[inline(always)]
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
         let stamp = self.stamped(&record, stamp)?;
         if self.current >= self.splits.len() {

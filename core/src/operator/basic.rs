@@ -36,7 +36,7 @@ struct MapFeed<F, U, N> {
 }
 
 impl<T, U: 'static, F: FnMut(T) -> U + 'static, N: Feed<U>> Feed<T> for MapFeed<F, U, N> {
-    #[inline]
+    #[inline(always)]
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
         let output = Blame::call(&self.name, || (self.user)(record));
         self.next.feed(output, stamp)
@@ -69,7 +69,7 @@ struct FilterFeed<F, N> {
 }
 
 impl<T, F: FnMut(&T) -> bool + 'static, N: Feed<T>> Feed<T> for FilterFeed<F, N> {
-    #[inline]
+    #[inline(always)]
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
         if Blame::call(&self.name, || (self.user)(&record)) {
             self.next.feed(record, stamp)?;
@@ -114,7 +114,7 @@ where
     F: FnMut(T) -> I + 'static,
     N: Feed<I::Item>,
 {
-    #[inline]
+    #[inline(always)]
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
         let mut outputs = Blame::call(&self.name, || (self.user)(record).into_iter());
         while let Some(output) = Blame::call(&self.name, || outputs.next()) {
@@ -150,7 +150,7 @@ struct InspectFeed<F, N> {
 }
 
 impl<T, F: FnMut(&T) + 'static, N: Feed<T>> Feed<T> for InspectFeed<F, N> {
-    #[inline]
+    #[inline(always)]
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
         Blame::call(&self.name, || (self.user)(&record));
         self.next.feed(record, stamp)

@@ -131,7 +131,7 @@ where
     F: FnMut(&T) -> Result<I, E> + 'static,
     N: Feed<I::Item>,
 {
-    #[inline]
+    #[inline(always)]
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
         match Blame::call(&self.name, || (self.user)(&record)) {
             Ok(outputs) => {
@@ -188,7 +188,7 @@ where
     F: FnMut(&T) -> Result<bool, E> + 'static,
     N: Feed<T>,
 {
-    #[inline]
+    #[inline(always)]
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
         match Blame::call(&self.name, || (self.user)(&record)) {
             Ok(true) => self.next.feed(record, stamp),

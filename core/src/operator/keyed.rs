@@ -20,6 +20,16 @@ pub trait IntoConsumer<T: Record, U>: Sized + 'static {
     fn into_consumer<N: Feed<U>>(self, next: N) -> Box<dyn PageConsumer<T>>;
 }
 
+/// How many records ahead of its use a table's line is asked for: one at a time, since a burst of requests fills
+/// the core's line buffers and stalls it.
+pub(crate) const AHEAD: usize = 16;
+
+/// The record to ask for while record `index` is taken: one or none.
+#[inline(always)]
+pub(crate) fn ahead<T: Record>(page: &PageView<'_, T>, index: usize) -> Range<usize> {
+    index + AHEAD..(index + AHEAD + 1).min(page.len())
+}
+
 /// The key of a record on a page.
 #[inline]
 pub(crate) fn key_of<'a, T: Record>(page: &PageView<'a, T>, index: usize) -> KeyRef<'a> {
@@ -84,6 +94,7 @@ where
     F: FnMut(&K, T, &mut S) -> I + 'static,
     N: Feed<I::Item>,
 {
+    #[inline(always)]
     fn prefetch(&mut self, page: &PageView<'_, T>, range: Range<usize>) {
         for index in range {
             self.operator.store.prefetch(page.head(index).hash);
@@ -95,6 +106,9 @@ where
         for index in range.clone() {
             if core.pressure.get() {
                 return Ok(index);
+            }
+            for later in ahead(page, index) {
+                store.prefetch(page.head(later).hash);
             }
             let stamp = stamp_of(page, index);
             let (key, value, new) = store.get_or_insert_with(key_of(page, index), S::default);

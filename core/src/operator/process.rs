@@ -11,7 +11,7 @@ use std::rc::Rc;
 use thalweg_net::PageView;
 use thalweg_state::{Key, KeyRef, key};
 
-use super::keyed::{IntoConsumer, key_of, stamp_of};
+use super::keyed::{ahead, IntoConsumer, key_of, stamp_of};
 use super::timers::{TIMERS_PER_TURN, TimerSet};
 use super::{Blame, Feed};
 use crate::Result;
@@ -195,6 +195,7 @@ where
             if self.operator.core.pressure.get() {
                 return Ok(index);
             }
+            self.prefetch(page, ahead(page, index));
             let stamp = stamp_of(page, index);
             self.call(key_of(page, index), stamp, stamp.timestamp, |process, cx| {
                 process.process(page.record(index), cx)

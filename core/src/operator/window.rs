@@ -15,7 +15,7 @@ use thalweg_net::PageView;
 use thalweg_state::{Key, KeyRef, State, key};
 
 use super::aggregate::AggregateFn;
-use super::keyed::{IntoConsumer, key_of, stamp_of};
+use super::keyed::{ahead, IntoConsumer, key_of, stamp_of};
 use super::timers::{TIMERS_PER_TURN, TimerSet};
 use super::{Blame, Feed};
 use crate::error::Kind;
@@ -257,6 +257,7 @@ where
             if self.operator.core.pressure.get() {
                 return Ok(index);
             }
+            self.prefetch(page, ahead(page, index));
             let taken = self.take(page, index);
             taken.map_err(|error| error.in_operator(&self.operator.name))?;
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam::channel::Receiver;
 use thalweg_net::Doorbell;
 
-use super::Worker;
+use super::{Meter, Worker};
 use super::pulse::Pulse;
 use crate::Result;
 use crate::config::{Idle, RuntimeConfig};
@@ -55,6 +55,7 @@ pub(crate) struct Driver {
     doorbell: Doorbell,
     pulse: Arc<Pulse>,
     commands: Receiver<Command>,
+    meter: Arc<Meter>,
     idle: Idle,
     spin: u64,
     /// Engine time since which there was nothing to do.
@@ -69,6 +70,7 @@ impl Driver {
         doorbell: Doorbell,
         pulse: Arc<Pulse>,
         commands: Receiver<Command>,
+        meter: Arc<Meter>,
         config: &RuntimeConfig,
     ) -> Self {
         worker.set_pulse(Arc::clone(&pulse));
@@ -77,6 +79,7 @@ impl Driver {
             doorbell,
             pulse,
             commands,
+            meter,
             idle: config.idle,
             spin: config.spin.as_nanos() as u64,
             idle_since: None,
@@ -95,9 +98,17 @@ impl Driver {
                     Command::Report => return Ok(Outcome::Report),
                 }
             }
+            if self.meter.is_paused() {
+                self.pause()?;
+                continue;
+            }
             let progress = self.worker.step()?;
             let now = self.worker.core().turn_started();
             self.measure(now, progress.worked);
+            let core = self.worker.core();
+            let metrics = &core.metrics;
+            let counts = (metrics.records_in.value(), metrics.records_out.value());
+            self.meter.publish(core.index(), counts.0, counts.1);
             if progress.done {
                 self.finish_measure();
                 return Ok(Outcome::Done);
@@ -111,6 +122,21 @@ impl Driver {
                 return Ok(Outcome::Yield);
             }
         }
+    }
+
+    /// Sleeps for as long as the meter says, apart from commands.
+    fn pause(&mut self) -> Result<()> {
+        self.meter.rest();
+        self.pulse.park();
+        while self.meter.is_paused() && self.commands.is_empty() {
+            self.doorbell.prepare_sleep();
+            let slept = self.doorbell.wait(Some(Duration::from_millis(1)));
+            slept.map_err(|error| crate::Error::io("cannot wait on a core's doorbell", error))?;
+        }
+        self.pulse.wake();
+        self.meter.wake();
+        self.last_turn = None;
+        Ok(())
     }
 
     /// Accounts for the turn before this one, which lasted until `now`.

@@ -60,7 +60,7 @@ impl<T: Record> Exchange<T> {
         Self { id, core, network, channels, marks, ended: Cell::new(false) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&self, to: usize, hash: u64, key: &[u8], record: &T, stamp: Stamp) -> Result<()> {
         let head = Head {
             hash,
@@ -162,7 +162,7 @@ pub(crate) struct ByKey<F> {
 }
 
 impl<T, K: Key, F: Fn(&T) -> K + 'static> Route<T> for ByKey<F> {
-    #[inline]
+    #[inline(always)]
     fn route(
         &mut self,
         record: &T,
@@ -185,7 +185,7 @@ impl<T, K: Key, F: Fn(&T) -> K + 'static> Route<T> for ByKey<F> {
 pub(crate) struct RoundRobin(pub(crate) usize);
 
 impl<T: 'static> Route<T> for RoundRobin {
-    #[inline]
+    #[inline(always)]
     fn route(
         &mut self,
         _record: &T,
@@ -205,7 +205,7 @@ pub(crate) struct Rescale {
 }
 
 impl<T: 'static> Route<T> for Rescale {
-    #[inline]
+    #[inline(always)]
     fn route(
         &mut self,
         _record: &T,
@@ -237,7 +237,7 @@ impl<T: 'static> Route<T> for Broadcast {
 pub(crate) struct To(pub(crate) usize);
 
 impl<T: 'static> Route<T> for To {
-    #[inline]
+    #[inline(always)]
     fn route(
         &mut self,
         _record: &T,
@@ -256,7 +256,7 @@ pub(crate) struct ExchangeFeed<T: Record, R> {
 }
 
 impl<T: Record, R: Route<T>> Feed<T> for ExchangeFeed<T, R> {
-    #[inline]
+    #[inline(always)]
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
         let exchange = &self.exchange;
         let receivers = *self.receivers.get_or_insert_with(|| exchange.receivers());

@@ -13,11 +13,12 @@ use thalweg_net::{Body, Buffer, ChannelId, Frame, InputChannel, Page, PageView};
 use super::valve::{Change, Valve};
 use super::{Core, Ran};
 use crate::Result;
+use crate::operator::keyed::AHEAD;
 use crate::record::Record;
 use crate::time::{MIN, Timestamp};
 
-/// How many records a consumer gets at once: enough to hide a cache miss behind the run before it.
-const RUN: usize = 32;
+/// How many records a consumer gets at once, at most.
+const RUN: usize = 256;
 
 /// A consumer of a gate's pages.
 ///
@@ -28,7 +29,7 @@ pub trait PageConsumer<T: Record> {
     fn prepare(&mut self, _page: &PageView<'_, T>) -> Result<bool> {
         Ok(true)
     }
-    /// Says which records come next.
+    /// Asks for what these records need: the first ones of a page. Later ones are up to `consume`.
     fn prefetch(&mut self, _page: &PageView<'_, T>, _range: Range<usize>) {}
     /// Takes records from `range.start` on; returns the first that it has not taken.
     fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize>;
@@ -245,7 +246,7 @@ impl<T: Record> Gate<T> {
                 if !consumer.prepare(&page)? {
                     return Ok(false);
                 }
-                consumer.prefetch(&page, 0..RUN.min(len));
+                consumer.prefetch(&page, 0..AHEAD.min(len));
             }
             cursor.prepared = true;
         }
@@ -278,13 +279,9 @@ impl<T: Record> Gate<T> {
         open: &mut Cursor,
         end: usize,
     ) -> Result<bool> {
-        let ahead = (end + RUN).min(page.len());
         let cursors = &mut self.inputs[index].cursors;
         for (consumer, cursor) in self.consumers.iter_mut().zip(cursors.iter_mut()) {
             let start = (*cursor).max(open.at);
-            if start == open.at {
-                consumer.prefetch(page, end..ahead);
-            }
             if start < end {
                 *cursor = consumer.consume(page, start..end)?;
             }

@@ -16,19 +16,23 @@ use glommio::{LocalExecutorBuilder, Placement};
 use super::drive::{Command, Driver, Outcome};
 use super::mesh::{MeshNode, mesh};
 use super::panics;
+use super::preflight;
 use super::pulse::{Pulse, Watchdog};
-use super::{Core, Summary};
-use crate::config::{Rim, RuntimeConfig};
+use super::{Core, Meter, Summary, Totals};
+use crate::config::{Cpus, Rim, RuntimeConfig};
 use crate::dataflow::Environment;
 use crate::error::Kind;
 use crate::graph::JobGraph;
 use crate::job::{Args, Job, build, plan};
-use crate::metrics::CoreReport;
+use crate::metrics::{CoreReport, CoreSnapshot};
 use crate::time::{Clock, MachineClock};
 use crate::{Error, Result};
 
 /// How often the watching thread looks at its cores.
 const WATCH: Duration = Duration::from_millis(100);
+
+/// How often cores are asked for what they have counted, in nanoseconds.
+const PROGRESS: u64 = 1_000_000_000;
 
 /// How long a core may take to stop after the attempt has ended.
 const STOP_BOUND: Duration = Duration::from_secs(10);
@@ -42,8 +46,10 @@ pub struct RunOptions {
     pub runtime: RuntimeConfig,
     /// Set to a signal's number to stop the job in order.
     pub stop: Arc<AtomicI32>,
+    /// Live counts and the pause button.
+    pub meter: Arc<Meter>,
     /// Called about once a second with the totals so far.
-    pub progress: Option<Arc<dyn Fn(&Summary) + Send + Sync>>,
+    pub progress: Option<Arc<dyn Fn(&Totals) + Send + Sync>>,
 }
 
 impl RunOptions {
@@ -53,6 +59,7 @@ impl RunOptions {
             parallelism,
             runtime: RuntimeConfig::default(),
             stop: Arc::default(),
+            meter: Arc::new(Meter::new(parallelism)),
             progress: None,
         }
     }
@@ -67,8 +74,11 @@ pub fn run<J>(job: J, args: &Args, options: &RunOptions) -> Result<Summary>
 where
     J: Job + Clone + Send + 'static,
 {
-    let cpus = allowed_cpus(options.parallelism)?;
-    let graph = plan(&job, args, options.parallelism)?;
+    let graph = planned(&job, args, options)?;
+    let cpus = allowed_cpus(options.parallelism, &options.runtime.cpus)?;
+    if options.runtime.rim == Rim::Glommio {
+        preflight::io_uring()?;
+    }
     let clock = MachineClock::new();
     let nodes = mesh(options.parallelism, graph.channels(), &options.runtime.network)?;
     let (events, from_cores) = unbounded();
@@ -85,7 +95,7 @@ where
             digest: graph.digest(),
             pulse: Arc::clone(&pulse),
             commands: from_master,
-            events: events.clone(),
+            events: Voice { events: events.clone(), index, ended: false },
             options: options.clone(),
         };
         let thread = seat.start(job.clone(), args.clone())?;
@@ -95,26 +105,73 @@ where
     Watch { graph, clock, cores, events: from_cores, options }.run()
 }
 
-/// The CPUs that this process may use, as many as the job wants.
-fn allowed_cpus(wanted: usize) -> Result<Vec<usize>> {
+/// The graph of a job as it would run with these options; nothing is opened.
+///
+/// # Errors
+/// Bad arguments, a graph that cannot run, fewer key groups than cores.
+pub fn planned(job: &dyn Job, args: &Args, options: &RunOptions) -> Result<JobGraph> {
+    // A plan says nothing of too many cores: those of another machine may be asked about.
+    if options.parallelism == 0 {
+        return Err(Error::usage("cannot run on 0 cores").with_hint("use -p 1 or more"));
+    }
+    let mut graph = plan(job, args, options.parallelism)?;
+    if let Some(groups) = options.runtime.max_parallelism {
+        if (groups as usize) < options.parallelism {
+            let cores = options.parallelism;
+            let text = format!("cannot share {groups} key groups among {cores} cores");
+            return Err(Error::usage(text).with_hint("raise job.max-parallelism"));
+        }
+        graph.max_parallelism = groups;
+    }
+    Ok(graph)
+}
+
+/// On how many cores a job runs that does not say it: all that it may use.
+#[cfg(feature = "cli")]
+pub(crate) fn default_parallelism(choice: &Cpus) -> Result<usize> {
+    allowed(choice).map(|(cpus, _)| cpus.len().max(1))
+}
+
+/// The CPUs that the job may use, as many as it wants.
+fn allowed_cpus(wanted: usize, choice: &Cpus) -> Result<Vec<usize>> {
+    let (mut cpus, whose) = allowed(choice)?;
+    let count = cpus.len();
+    if wanted == 0 || wanted > count {
+        let (plural, most) = (if count == 1 { "" } else { "s" }, count.max(1));
+        let text = format!("cannot run on {wanted} cores: {whose} {count} CPU{plural}");
+        let range = if most == 1 { "-p 1".into() } else { format!("-p 1 to -p {most}") };
+        return Err(Error::usage(text).with_hint(format!("use {range}; a core is a pinned thread")));
+    }
+    cpus.truncate(wanted);
+    Ok(cpus)
+}
+
+/// The CPUs that the configuration leaves of those that this process may use, and who says so.
+fn allowed(choice: &Cpus) -> Result<(Vec<usize>, &'static str)> {
     let set = rustix::thread::sched_getaffinity(None)
         .map_err(|error| Error::io("cannot read the allowed CPUs", error.into()))?;
-    let allowed: Vec<usize> =
-        (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
-    if wanted == 0 || wanted > allowed.len() {
-        return Err(Error::usage(format!(
-            "cannot run on {wanted} cores: this process may use {} CPUs",
-            allowed.len()
-        ))
-        .with_hint(format!("use -p 1 to -p {}; each core is a pinned thread", allowed.len())));
-    }
+    let cpus = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu));
     // From the highest down: interrupts and other programs prefer the first CPU.
-    Ok(allowed.into_iter().rev().take(wanted).collect())
+    let mut cpus: Vec<usize> = cpus.rev().collect();
+    match choice {
+        Cpus::All => Ok((cpus, "this process may use")),
+        Cpus::Count(count) => {
+            cpus.truncate(*count);
+            Ok((cpus, "worker.cores and the process leave"))
+        }
+        Cpus::List(listed) => match listed.iter().find(|cpu| !cpus.contains(cpu)) {
+            None => Ok((listed.clone(), "worker.cores lists")),
+            Some(cpu) => {
+                let text = format!("worker.cores lists CPU {cpu}, which this process may not use");
+                Err(Error::usage(text).with_hint("`taskset -pc $$` lists those that it may"))
+            }
+        },
+    }
 }
 
 /// What a core says to the watching thread.
 enum Event {
-    Report(Box<CoreReport>),
+    Counts(CoreSnapshot),
     Done(Box<CoreReport>),
     Failed(Error),
     Stopped,
@@ -129,8 +186,36 @@ struct Seat {
     digest: u64,
     pulse: Arc<Pulse>,
     commands: Receiver<Command>,
-    events: Sender<Event>,
+    events: Voice,
     options: RunOptions,
+}
+
+/// A core's way to speak to the watching thread. A thread that dies before its core has ended is heard too:
+/// glommio may refuse to start in it.
+struct Voice {
+    events: Sender<Event>,
+    index: usize,
+    ended: bool,
+}
+
+impl Voice {
+    fn say(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// The last word.
+    fn end(&mut self, event: Event) {
+        self.ended = true;
+        self.say(event);
+    }
+}
+
+impl Drop for Voice {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.say(Event::Failed(preflight::cannot_start().on_core(self.index)));
+        }
+    }
 }
 
 /// A core as the watching thread sees it.
@@ -176,13 +261,7 @@ impl Seat {
                 ticker.cancel().await;
             })
             .map_err(|error| {
-                Error::new(Kind::Preflight, "cannot start a core with io_uring")
-                    .with_source(std::io::Error::other(error.to_string()))
-                    .with_hint(
-                        "allow io_uring (sysctl kernel.io_uring_disabled=0, a seccomp profile \
-                         that permits it, 512 KiB of memlock per core), or choose \
-                         -D runtime.rim=thread",
-                    )
+                preflight::cannot_start().with_source(std::io::Error::other(error.to_string()))
             })
     }
 
@@ -208,24 +287,26 @@ impl Seat {
     /// Builds the worker; each call of what is returned drives it for a while, true: call again.
     fn ride<'a>(self, job: &'a dyn Job, args: &'a Args) -> Box<dyn FnMut() -> bool + 'a> {
         panics::capture_in_this_thread();
-        let Seat { index, node, clock, digest, pulse, commands, events, options, .. } = self;
+        let Seat { index, node, clock, digest, pulse, commands, mut events, options, .. } = self;
         let parallelism = options.parallelism;
         let clock: Rc<dyn Clock> = Rc::new(clock);
         let core = Core::new(index, parallelism, clock);
         let mut env = Environment::new(parallelism, options.runtime.network.clone());
         env.doorbell = Some(node.doorbell.clone());
         env.inline_io = false;
+        env.max_parallelism = options.runtime.max_parallelism.unwrap_or(env.max_parallelism);
         let driver = guarded(index, || {
             let (worker, graph) = build(job, args, Rc::clone(&core), env, node.links)?;
             if graph.digest() != digest {
                 return Err(differs());
             }
-            Ok(Driver::new(worker, node.doorbell, pulse, commands, &options.runtime))
+            let meter = Arc::clone(&options.meter);
+            Ok(Driver::new(worker, node.doorbell, pulse, commands, meter, &options.runtime))
         });
         let mut driver = match driver {
             Ok(driver) => driver,
             Err(error) => {
-                let _ = events.send(Event::Failed(error));
+                events.end(Event::Failed(error));
                 return Box::new(|| false);
             }
         };
@@ -233,14 +314,14 @@ impl Seat {
             let event = match guarded(index, || driver.run()) {
                 Ok(Outcome::Yield) => return true,
                 Ok(Outcome::Report) => {
-                    let _ = events.send(Event::Report(Box::new(core.metrics.report(index))));
+                    events.say(Event::Counts(core.metrics.snapshot(index)));
                     return true;
                 }
                 Ok(Outcome::Done) => Event::Done(Box::new(core.metrics.report(index))),
                 Ok(Outcome::Aborted) => Event::Stopped,
                 Err(error) => Event::Failed(error),
             };
-            let _ = events.send(event);
+            events.end(event);
             false
         })
     }
@@ -276,7 +357,8 @@ impl Watch<'_> {
         let mut left = self.cores.len();
         let mut failure = None;
         let mut stopping = 0;
-        let mut progress_at = started;
+        let (mut asked_at, mut shown) = (started, true);
+        let mut totals = Totals::new(self.cores.len(), self.graph.expected());
         while left > 0 {
             match self.events.recv_timeout(WATCH) {
                 Ok(Event::Done(report)) => {
@@ -284,13 +366,9 @@ impl Watch<'_> {
                     let core = report.core;
                     reports[core] = Some(*report);
                 }
-                Ok(Event::Report(report)) => {
-                    let core = report.core;
-                    reports[core] = Some(*report);
-                }
+                Ok(Event::Counts(counts)) => totals.add(counts),
                 Ok(Event::Stopped) => left -= 1,
                 Ok(Event::Failed(error)) => {
-                    left -= 1;
                     failure.get_or_insert(error);
                     self.command(&Command::Abort);
                     break;
@@ -304,12 +382,15 @@ impl Watch<'_> {
                 stopping = signal;
                 self.command(&Command::Stop);
             }
-            if let Some(show) = &self.options.progress
-                && now - progress_at >= 1_000_000_000
-            {
-                progress_at = now;
-                show(&Summary::new(&reports, now - started));
-                self.command(&Command::Report);
+            if let Some(show) = &self.options.progress {
+                if now - asked_at >= PROGRESS {
+                    (asked_at, shown) = (now, false);
+                    self.command(&Command::Report);
+                } else if !shown && now - asked_at >= PROGRESS / 20 {
+                    shown = true;
+                    totals.nanos = now - started;
+                    show(&totals);
+                }
             }
         }
         let seconds = self.clock.nanos() - started;

@@ -30,7 +30,7 @@ impl<W> Writing<W> {
         Self { name, core, writer: RefCell::new(writer), origins: RefCell::default() }
     }
 
-    #[inline]
+    #[inline(always)]
     fn note_origin(&self, origin: u64) {
         let mut origins = self.origins.borrow_mut();
         match origins.last_mut() {
@@ -92,6 +92,7 @@ impl<T: 'static, W: SinkWriter<T>> WriterControl for Typed<W, T> {
 pub(crate) struct SinkFeed<W, T>(pub(crate) Rc<Writing<Typed<W, T>>>);
 
 impl<T: 'static, W: SinkWriter<T>> SinkFeed<W, T> {
+    #[inline(always)]
     fn call(&self, call: impl FnOnce(&mut W) -> Result<()>) -> Result<()> {
         let result = call(&mut self.0.writer.borrow_mut().writer);
         result.map_err(|error| error.in_operator(&self.0.name))
@@ -99,7 +100,7 @@ impl<T: 'static, W: SinkWriter<T>> SinkFeed<W, T> {
 }
 
 impl<T: 'static, W: SinkWriter<T>> Feed<T> for SinkFeed<W, T> {
-    #[inline]
+    #[inline(always)]
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
         self.0.note_origin(stamp.origin);
         self.call(|writer| writer.write(record, stamp))

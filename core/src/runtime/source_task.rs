@@ -106,7 +106,7 @@ struct Collecting<'a, N> {
 }
 
 impl<T, N: Feed<T>> SourceOutput<T> for Collecting<'_, N> {
-    #[inline]
+    #[inline(always)]
     fn collect(&mut self, record: T, timestamp: Timestamp, origin: u64) -> Result<()> {
         self.left = self.left.saturating_sub(1);
         self.next.feed(record, Stamp { timestamp, origin })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::metrics::{CoreReport, FingerprintValue, empty_histogram};
+use crate::metrics::{CoreReport, CoreSnapshot, FingerprintValue, empty_histogram};
 
 /// Totals of a run.
 #[derive(Debug, Clone)]
@@ -88,5 +88,37 @@ impl Summary {
     /// Wall time in seconds.
     pub fn seconds(&self) -> f64 {
         self.nanos as f64 / 1e9
+    }
+}
+
+/// What a run has done so far: the light part, for showing progress.
+#[derive(Debug, Clone)]
+pub struct Totals {
+    /// Wall time in nanoseconds.
+    pub nanos: u64,
+    /// How many records the sources will read, if all of them know.
+    pub expected: Option<u64>,
+    cores: Vec<Option<CoreSnapshot>>,
+}
+
+impl Totals {
+    pub(crate) fn new(cores: usize, expected: Option<u64>) -> Self {
+        Self { nanos: 0, expected, cores: vec![None; cores] }
+    }
+
+    /// Takes a core's latest counts.
+    pub(crate) fn add(&mut self, counts: CoreSnapshot) {
+        let core = counts.core;
+        self.cores[core] = Some(counts);
+    }
+
+    /// Records read by sources.
+    pub fn records_in(&self) -> u64 {
+        self.cores.iter().flatten().map(|counts| counts.records_in).sum()
+    }
+
+    /// Records handed to sinks.
+    pub fn records_out(&self) -> u64 {
+        self.cores.iter().flatten().map(|counts| counts.records_out).sum()
     }
 }

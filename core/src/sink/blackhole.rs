@@ -32,7 +32,7 @@ impl<T: 'static, F: FnMut(&T) + 'static> Sink<T> for Blackhole<F> {
 impl<T: 'static, F: FnMut(&T) + 'static> SinkWriter<T> for Blackhole<F> {
     type Committable = ();
 
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, record: T, _stamp: Stamp) -> Result<()> {
         (self.read)(&record);
         Ok(())

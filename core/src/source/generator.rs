@@ -133,6 +133,10 @@ where
         self.records.is_some()
     }
 
+    fn expected(&self) -> Option<u64> {
+        self.records
+    }
+
     fn splits(&self, parallelism: usize) -> Result<Vec<GeneratorSplit>> {
         let count = self.splits.unwrap_or(parallelism) as u64;
         let first = |split| if self.assign.stride(count) == 1 { 0 } else { split };

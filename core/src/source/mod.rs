@@ -34,6 +34,10 @@ pub trait Source: 'static {
     }
     /// Whether the input ends by itself.
     fn bounded(&self) -> bool;
+    /// How many records all splits hold together, if that is known beforehand: progress counts up to it.
+    fn expected(&self) -> Option<u64> {
+        None
+    }
     /// All splits with their starting positions, in a fixed order; split `i` goes to core `i % parallelism`.
     fn splits(&self, parallelism: usize) -> Result<Vec<Self::Split>>;
     /// Makes the reader of one core.

@@ -77,7 +77,7 @@ impl Purchases {
     }
 
     /// Event `index`.
-    #[inline]
+    #[inline(always)]
     pub fn purchase(&self, index: u64) -> Purchase {
         let twice = index.wrapping_mul(2);
         let r0 = mix(self.seed.wrapping_add(twice.wrapping_add(1).wrapping_mul(GAMMA)));
@@ -92,10 +92,23 @@ impl Purchases {
         Purchase {
             user,
             card: user * 4 + (r1 & 3),
-            ts: T0_MS + (index as f64 * MS_PER_EVENT) as Timestamp,
+            ts: timestamp(index),
             amount,
             merchant: (((r1 >> 32) * 10_000) >> 32) as u32,
         }
+    }
+}
+
+/// Event time of event `index`: T0 and the whole part of `index` times 0.9, a product of doubles.
+///
+/// Below 2^49 the product's rounding never reaches a whole number from below, so that the integer division gives
+/// the same and is cheaper.
+#[inline]
+fn timestamp(index: u64) -> Timestamp {
+    if index < 1 << 49 {
+        T0_MS + (index * 9 / 10) as Timestamp
+    } else {
+        T0_MS + (index as f64 * MS_PER_EVENT) as Timestamp
     }
 }
 

@@ -55,7 +55,7 @@ impl Zipf {
     }
 
     /// The rank that belongs to 32 uniformly distributed bits.
-    #[inline(always)]
+    #[inline(never)]
     pub fn rank(&self, bits: u32) -> u64 {
         let u = f64::from(bits) / 4_294_967_296.0;
         let scaled = u * self.zetan;

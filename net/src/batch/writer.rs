@@ -49,7 +49,7 @@ impl<T: Slot> PageWriter<T> {
     ///
     /// The size of a record is known only once it is archived: after [`PageFull`] on an empty page
     /// the caller tries a larger buffer.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, head: Head, key: &[u8], record: &T) -> Result<(), PageFull> {
         let mark = self.serializer.position;
         let Ok(resolver) = record.serialize(&mut self.serializer) else {

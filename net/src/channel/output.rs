@@ -106,7 +106,7 @@ impl<T: Slot> OutputChannel<T> {
     ///
     /// Never refuses for lack of credit, since a task cannot stop inside a record: it borrows. The
     /// task must look at [`has_credit`](Self::has_credit) before it takes the next one.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, head: Head, key: &[u8], record: &T) -> Result<(), ChannelError> {
         // Stamped twice, once for each path: one head whose address the slow path takes would be
         // built in memory and read back in wider pieces, which stalls every record.

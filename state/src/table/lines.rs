@@ -187,10 +187,13 @@ impl Lines {
         index
     }
 
-    /// Asks for the home line of `hash` to be brought into the cache.
+    /// Asks for the home line of `hash` and the one behind it to be brought into the cache: at a load of one half
+    /// every third look-up goes on to the second, and to miss there would cost more than all else.
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
-        prefetch(self.first.as_ptr().wrapping_add(self.home(hash)));
+        let home = self.first.as_ptr().wrapping_add(self.home(hash));
+        prefetch(home);
+        prefetch(home.wrapping_add(1));
     }
 
     /// Gives the memory of the lines before `index` back, in whole pieces. They are never read

@@ -193,6 +193,8 @@ mod each_rule {
             [("unwrap", 2), ("unwrap", 7)]
         );
         assert_eq!(broken("tests/tests/a.rs", text), []);
+        let text = "//! A file.\nconst ONE: NonZero<u8> = NonZero::new(1).unwrap();\n";
+        assert_eq!(broken("core/src/a.rs", text), []);
     }
 
     #[test]

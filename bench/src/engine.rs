@@ -1,0 +1,122 @@
+//! The engine's side of a comparison: the job `fraud-p` as `thalweg run` runs it, in windows.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use thalweg::config::Idle;
+use thalweg::{Args, Meter, Result, RunOptions, Summary};
+use thalweg_jobs::fraud_p::fraud_p;
+
+use crate::digest::Digest;
+use crate::handwritten::Window;
+use crate::machine::{Clock, sleep};
+use crate::workload;
+
+/// What the job gets beside its output.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Pinned cores.
+    pub parallelism: usize,
+    /// How users are drawn.
+    pub workload: workload::Options,
+    /// Records to generate; without it the stream has no end.
+    pub records: Option<u64>,
+    /// Records a second; as fast as possible without it.
+    pub rate: Option<f64>,
+    /// What an idle core does.
+    pub idle: Idle,
+}
+
+impl Config {
+    fn args(&self) -> Args {
+        let mut words = vec![
+            "--users".to_owned(),
+            self.workload.users.to_string(),
+            "--seed".to_owned(),
+            self.workload.seed.to_string(),
+            "--output".to_owned(),
+            "blackhole".to_owned(),
+        ];
+        let options = [
+            ("--zipf", self.workload.zipf.map(|theta| theta.to_string())),
+            ("--generate", self.records.map(|records| records.to_string())),
+            ("--rate", self.rate.map(|rate| rate.to_string())),
+        ];
+        for (flag, value) in options {
+            words.extend(value.map(|value| [flag.to_owned(), value]).into_iter().flatten());
+        }
+        Args::new(words)
+    }
+
+    fn options(&self) -> RunOptions {
+        let mut options = RunOptions::new(self.parallelism);
+        options.runtime.idle = self.idle;
+        options
+    }
+}
+
+/// Runs the job to its end.
+///
+/// # Errors
+/// Whatever ends the job.
+pub fn run(config: &Config) -> Result<Summary> {
+    thalweg::run(fraud_p, &config.args(), &config.options())
+}
+
+/// The digest of what a run has emitted.
+pub fn digest(summary: &Summary) -> Digest {
+    let all = summary.fingerprints.get("verdicts").copied().unwrap_or_default();
+    let unordered = summary.fingerprints.get("unordered").copied().unwrap_or_default();
+    Digest { count: all.count, sum: all.sum, xor: all.xor, unordered: unordered.sum }
+}
+
+/// A job that runs in windows and rests, its state warm, between them.
+pub struct Session {
+    meter: Arc<Meter>,
+    stop: Arc<std::sync::atomic::AtomicI32>,
+    thread: JoinHandle<Result<Summary>>,
+    clock: Clock,
+    parallelism: usize,
+}
+
+/// Time for which a window runs before it is measured.
+const RAMP: Duration = Duration::from_millis(200);
+
+impl Session {
+    /// Starts the job and lets it rest.
+    #[allow(clippy::disallowed_methods, reason = "a bench has threads of its own")]
+    pub fn start(config: &Config) -> Self {
+        let options = config.options();
+        let (meter, stop) = (Arc::clone(&options.meter), Arc::clone(&options.stop));
+        meter.pause();
+        let args = config.args();
+        let thread = std::thread::spawn(move || thalweg::run(fraud_p, &args, &options));
+        Self { meter, stop, thread, clock: Clock::start(), parallelism: config.parallelism }
+    }
+
+    /// Lets the job run for a ramp and a window, and counts what passed its sinks in the window.
+    pub fn window(&self, length: Duration) -> Window {
+        self.meter.resume();
+        sleep(RAMP);
+        let (start, before) = (self.clock.now(), self.meter.records_out());
+        sleep(length);
+        let (end, after) = (self.clock.now(), self.meter.records_out());
+        self.meter.pause();
+        while self.meter.resting() < self.parallelism && !self.thread.is_finished() {
+            sleep(Duration::from_millis(1));
+        }
+        Window { records: after - before, seconds: (end - start) as f64 / 1e9 }
+    }
+
+    /// Ends the job.
+    ///
+    /// # Errors
+    /// Whatever ended it before.
+    pub fn stop(self) -> Result<Summary> {
+        self.stop.store(15, Ordering::SeqCst);
+        self.meter.resume();
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}

@@ -1,0 +1,534 @@
+//! The table of all keys: name, kind, default, description, Flink's names for it, and whether it has an effect.
+//!
+//! Everything else about configuration reads this table: the layers, `config show`, `config explain` and
+//! `docs/config.md`.
+
+use super::value::Shape;
+use super::value::Shape::{Address, Choice, Cores, Count, Directory, Duration, Flag};
+use super::value::Shape::{Number, Share, Size};
+
+/// A key of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Key {
+    /// `section.name`.
+    pub name: &'static str,
+    /// What it takes.
+    pub shape: Shape,
+    /// Its default as text.
+    pub default: &'static str,
+    /// A word that leaves the value to the engine or switches the feature off.
+    pub auto: Option<&'static str>,
+    /// What it does.
+    pub about: &'static str,
+    /// Flink's names for it.
+    pub aliases: &'static [Alias],
+    /// Whether setting it changes anything.
+    pub effect: Effect,
+}
+
+/// Flink's name for a key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Alias {
+    /// The name.
+    pub name: &'static str,
+    /// How its value becomes the key's.
+    pub reads: Reads,
+}
+
+/// How an alias's value becomes the key's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reads {
+    /// As it is; a bare number of a duration is milliseconds.
+    Same,
+    /// A number of network buffers of 32 KiB.
+    Buffers,
+    /// With other words for the same: Flink's, ours.
+    Words(&'static [(&'static str, &'static str)]),
+}
+
+/// Whether setting a key changes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It does what it says.
+    Works,
+    /// Its feature is not built yet: the value is checked and kept, and a line says so.
+    NotYet(&'static str),
+    /// Setting it is refused: a job would rely on what is not there.
+    Refused(&'static str),
+    /// It never changes anything, and a line says why.
+    Nothing(&'static str),
+}
+
+const CHECKPOINTS: Effect = Effect::NotYet("checkpoints are not built yet in this version");
+const RESTARTS: Effect =
+    Effect::NotYet("without checkpoints a failed job is not restarted in this version");
+const REST: Effect = Effect::NotYet("the REST server is not built yet in this version");
+const BUDGET: Effect = Effect::NotYet("memory budgets are not built yet in this version");
+
+/// What Flink calls it, read as it is.
+const fn flink(name: &'static str) -> Alias {
+    Alias { name, reads: Reads::Same }
+}
+
+const fn key(
+    name: &'static str,
+    shape: Shape,
+    default: &'static str,
+    effect: Effect,
+    about: &'static str,
+    aliases: &'static [Alias],
+) -> Key {
+    Key { name, shape, default, auto: None, about, aliases, effect }
+}
+
+/// A key whose default is a word that leaves the value to the engine.
+const fn auto(mut key: Key) -> Key {
+    key.auto = Some(key.default);
+    key
+}
+
+/// Flink's other words for restart strategies.
+const STRATEGIES: Reads = Reads::Words(&[
+    ("off", "none"),
+    ("disable", "none"),
+    ("fixeddelay", "fixed-delay"),
+    ("exponentialdelay", "exponential-delay"),
+    ("failurerate", "failure-rate"),
+]);
+
+const ANY: Shape = Count { least: 0, most: u64::MAX };
+const SOME: Shape = Count { least: 1, most: u64::MAX };
+
+/// All keys, section by section.
+pub const KEYS: &[&[Key]] =
+    &[JOB, RUNTIME, NETWORK, MEMORY, STATE, CHECKPOINT, RESTART, REST_SERVER];
+
+const JOB: &[Key] = &[
+    auto(key(
+        "job.parallelism",
+        Count { least: 1, most: 32_768 },
+        "cores",
+        Effect::Works,
+        "On how many cores a job runs; `cores`: on all that it may use. The flag is `-p`.",
+        &[flink("parallelism.default")],
+    )),
+    auto(key(
+        "job.max-parallelism",
+        Count { least: 1, most: 32_768 },
+        "formula",
+        Effect::Works,
+        "Number of key groups, fixed for the life of a job's state; `formula`: 1.5 times the \
+         parallelism, rounded up to a power of two, at least 128.",
+        &[flink("pipeline.max-parallelism")],
+    )),
+    auto(key(
+        "worker.cores",
+        Cores,
+        "all",
+        Effect::Works,
+        "CPUs that a job may use, as a number or a list; `all`: those that the process may use.",
+        &[flink("taskmanager.numberOfTaskSlots")],
+    )),
+    auto(key(
+        "data.dir",
+        Directory,
+        "state-home",
+        Effect::NotYet("nothing is kept on disk in this version"),
+        "Where jobs keep what outlives a process; `state-home`: `$XDG_STATE_HOME/thalweg`. A \
+         job's own directory is `<data.dir>/<job-id>`.",
+        &[],
+    )),
+];
+
+const RUNTIME: &[Key] = &[
+    key(
+        "runtime.idle",
+        Choice(&["park", "spin"]),
+        "park",
+        Effect::Works,
+        "What an idle core does: sleep after `runtime.spin`, or never sleep (lowest latency, a \
+         whole CPU per core).",
+        &[],
+    ),
+    key(
+        "runtime.spin",
+        Duration,
+        "100us",
+        Effect::Works,
+        "How long an idle core spins before it sleeps.",
+        &[],
+    ),
+    key(
+        "runtime.rim",
+        Choice(&["glommio", "thread"]),
+        "glommio",
+        Effect::Works,
+        "What a core's thread is: a glommio executor, which needs io_uring, or a plain pinned \
+         thread, for containers that refuse it.",
+        &[],
+    ),
+];
+
+const NETWORK: &[Key] = &[
+    key(
+        "network.buffer-size",
+        Size,
+        "16KiB",
+        Effect::Works,
+        "Bytes of a buffer between two cores of a node, from 4KiB to 1MiB.",
+        &[flink("taskmanager.memory.segment-size")],
+    ),
+    key(
+        "network.buffers-per-channel",
+        Count { least: 1, most: 1024 },
+        "16",
+        Effect::Works,
+        "Buffers, that is credits, of a channel.",
+        &[flink("taskmanager.network.memory.buffers-per-channel")],
+    ),
+    key(
+        "network.floating-per-gate",
+        ANY,
+        "0",
+        Effect::Nothing("there are no floating buffers: a channel's credits are its own"),
+        "Accepted for configurations that come from Flink.",
+        &[flink("taskmanager.network.memory.floating-buffers-per-gate")],
+    ),
+    key(
+        "network.overdraft",
+        Size,
+        "64MiB",
+        Effect::Works,
+        "Bytes that one record may fill at most.",
+        &[],
+    ),
+    key(
+        "network.flush-after",
+        Duration,
+        "100us",
+        Effect::Works,
+        "When a partly filled buffer leaves a busy core; an idle one sends it at once.",
+        &[],
+    ),
+    key(
+        "network.memory",
+        Share,
+        "0.1",
+        BUDGET,
+        "Memory for buffers: a size, or a fraction of `memory.limit`.",
+        &[
+            flink("taskmanager.memory.network.fraction"),
+            Alias { name: "taskmanager.network.numberOfBuffers", reads: Reads::Buffers },
+        ],
+    ),
+];
+
+const MEMORY: &[Key] = &[
+    auto(key(
+        "memory.limit",
+        Size,
+        "cgroup",
+        BUDGET,
+        "Memory of the process; `cgroup`: the control group's limit, else the physical memory.",
+        &[flink("taskmanager.memory.process.size")],
+    )),
+];
+
+const STATE: &[Key] = &[
+    key(
+        "state.backend",
+        Choice(&["rocksdb", "hashmap"]),
+        "rocksdb",
+        Effect::NotYet("the cold tier is not built yet in this version: state is kept in memory"),
+        "`rocksdb`: a table in memory above a cold tier on disk; `hashmap`: the table only.",
+        &[flink("state.backend.type")],
+    ),
+    key(
+        "state.memory",
+        Share,
+        "0.4",
+        BUDGET,
+        "Memory for state of the whole process: a size, or a fraction of `memory.limit`.",
+        &[flink("taskmanager.memory.managed.fraction")],
+    ),
+    key(
+        "state.memory-managed",
+        Flag,
+        "true",
+        Effect::Nothing("state always stays within state.memory"),
+        "Accepted for configurations that come from Flink.",
+        &[flink("state.backend.rocksdb.memory.managed")],
+    ),
+    key(
+        "state.ttl-compaction",
+        Flag,
+        "true",
+        Effect::Nothing("expired state is always removed"),
+        "Accepted for configurations that come from Flink.",
+        &[flink("state.backend.rocksdb.ttl.compaction.filter.enabled")],
+    ),
+];
+
+const CHECKPOINT: &[Key] = &[
+    auto(key(
+        "checkpoint.interval",
+        Duration,
+        "off",
+        Effect::Refused("checkpoints are not built yet in this version"),
+        "Time between the starts of two checkpoints; `off`: none are made.",
+        &[flink("execution.checkpointing.interval")],
+    )),
+    key(
+        "checkpoint.timeout",
+        Duration,
+        "10m",
+        CHECKPOINTS,
+        "A checkpoint that takes longer is given up.",
+        &[flink("execution.checkpointing.timeout")],
+    ),
+    key(
+        "checkpoint.mode",
+        Choice(&["exactly-once", "at-least-once"]),
+        "exactly-once",
+        CHECKPOINTS,
+        "What sinks promise; `at-least-once`: they write without waiting for a checkpoint.",
+        &[flink("execution.checkpointing.mode")],
+    ),
+    key(
+        "checkpoint.unaligned",
+        Flag,
+        "true",
+        CHECKPOINTS,
+        "Whether barriers overtake records; checkpoints are always unaligned.",
+        &[
+            flink("execution.checkpointing.unaligned.enabled"),
+            flink("execution.checkpointing.unaligned"),
+        ],
+    ),
+    key(
+        "checkpoint.aligned-timeout",
+        Duration,
+        "0",
+        CHECKPOINTS,
+        "How long a checkpoint drains what is in flight before it records it.",
+        &[flink("execution.checkpointing.aligned-checkpoint-timeout")],
+    ),
+    key(
+        "checkpoint.max-concurrent",
+        SOME,
+        "1",
+        CHECKPOINTS,
+        "How many checkpoints may be under way at once.",
+        &[flink("execution.checkpointing.max-concurrent-checkpoints")],
+    ),
+    key(
+        "checkpoint.min-pause",
+        Duration,
+        "0",
+        CHECKPOINTS,
+        "Least time between the end of a checkpoint and the start of the next.",
+        &[flink("execution.checkpointing.min-pause")],
+    ),
+    key(
+        "checkpoint.tolerable-failures",
+        ANY,
+        "0",
+        CHECKPOINTS,
+        "How many checkpoints may fail in a row before the job does.",
+        &[flink("execution.checkpointing.tolerable-failed-checkpoints")],
+    ),
+    key(
+        "checkpoint.retained",
+        SOME,
+        "2",
+        CHECKPOINTS,
+        "How many checkpoints are kept.",
+        &[
+            flink("execution.checkpointing.num-retained"),
+            flink("state.checkpoints.num-retained"),
+        ],
+    ),
+    key(
+        "checkpoint.retention",
+        Choice(&["delete-on-cancel", "retain-on-cancel", "none"]),
+        "delete-on-cancel",
+        CHECKPOINTS,
+        "What becomes of checkpoints when the job is cancelled.",
+        &[Alias {
+            name: "execution.checkpointing.externalized-checkpoint-retention",
+            reads: Reads::Words(&[
+                ("delete-on-cancellation", "delete-on-cancel"),
+                ("retain-on-cancellation", "retain-on-cancel"),
+                ("no-externalized-checkpoints", "none"),
+            ]),
+        }],
+    ),
+    auto(key(
+        "checkpoint.dir",
+        Directory,
+        "data-dir",
+        CHECKPOINTS,
+        "Where checkpoints are kept; `data-dir`: in the job's own directory.",
+        &[flink("execution.checkpointing.dir"), flink("state.checkpoints.dir")],
+    )),
+    auto(key(
+        "savepoint.dir",
+        Directory,
+        "data-dir",
+        CHECKPOINTS,
+        "Where savepoints are kept; `data-dir`: in the job's own directory.",
+        &[flink("execution.checkpointing.savepoint-dir"), flink("state.savepoints.dir")],
+    )),
+    key(
+        "checkpoint.incremental",
+        Flag,
+        "true",
+        CHECKPOINTS,
+        "Whether only what changed is uploaded.",
+        &[flink("execution.checkpointing.incremental"), flink("state.backend.incremental")],
+    ),
+];
+
+const RESTART: &[Key] = &[
+    auto(key(
+        "restart.strategy",
+        Choice(&["none", "fixed-delay", "exponential-delay", "failure-rate"]),
+        "by-checkpoints",
+        RESTARTS,
+        "When a failed job starts again; `by-checkpoints`: `exponential-delay` with checkpoints, \
+         `none` without.",
+        &[
+            Alias { name: "restart-strategy.type", reads: STRATEGIES },
+            Alias { name: "restart-strategy", reads: STRATEGIES },
+        ],
+    )),
+    key(
+        "restart.attempts",
+        ANY,
+        "1",
+        RESTARTS,
+        "`fixed-delay`: how often a job is started again.",
+        &[flink("restart-strategy.fixed-delay.attempts")],
+    ),
+    key(
+        "restart.delay",
+        Duration,
+        "1s",
+        RESTARTS,
+        "`fixed-delay`, `failure-rate`: time before a start.",
+        &[flink("restart-strategy.fixed-delay.delay"), flink("restart-strategy.failure-rate.delay")],
+    ),
+    key(
+        "restart.initial-delay",
+        Duration,
+        "1s",
+        RESTARTS,
+        "`exponential-delay`: time before the first start.",
+        &[flink("restart-strategy.exponential-delay.initial-backoff")],
+    ),
+    key(
+        "restart.max-delay",
+        Duration,
+        "1m",
+        RESTARTS,
+        "`exponential-delay`: the longest time before a start.",
+        &[flink("restart-strategy.exponential-delay.max-backoff")],
+    ),
+    key(
+        "restart.multiplier",
+        Number { least: 1.0, most: f64::INFINITY },
+        "1.5",
+        RESTARTS,
+        "`exponential-delay`: by how much the time grows.",
+        &[flink("restart-strategy.exponential-delay.backoff-multiplier")],
+    ),
+    key(
+        "restart.jitter",
+        Number { least: 0.0, most: 1.0 },
+        "0.1",
+        RESTARTS,
+        "`exponential-delay`: share of the time by which it varies at random.",
+        &[flink("restart-strategy.exponential-delay.jitter-factor")],
+    ),
+    key(
+        "restart.reset-after",
+        Duration,
+        "1h",
+        RESTARTS,
+        "`exponential-delay`: time without a failure after which the delay starts anew.",
+        &[flink("restart-strategy.exponential-delay.reset-backoff-threshold")],
+    ),
+    key(
+        "restart.failures",
+        SOME,
+        "1",
+        RESTARTS,
+        "`failure-rate`: how many failures within `restart.interval` end the job.",
+        &[flink("restart-strategy.failure-rate.max-failures-per-interval")],
+    ),
+    key(
+        "restart.interval",
+        Duration,
+        "1m",
+        RESTARTS,
+        "`failure-rate`: the time over which failures are counted.",
+        &[flink("restart-strategy.failure-rate.failure-rate-interval")],
+    ),
+];
+
+const REST_SERVER: &[Key] = &[
+    key(
+        "rest.address",
+        Address,
+        "127.0.0.1",
+        REST,
+        "Where the REST server listens.",
+        &[flink("rest.bind-address")],
+    ),
+    key(
+        "rest.port",
+        Count { least: 0, most: 65_535 },
+        "8081",
+        REST,
+        "The port of the REST server; 0: any that is free.",
+        &[],
+    ),
+];
+
+/// All keys in the order of the table.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().copied().flatten()
+}
+
+/// The key of this name, if it is one of ours.
+pub fn find(name: &str) -> Option<&'static Key> {
+    keys().find(|key| key.name == name)
+}
+
+/// The key that Flink knows by this name.
+pub fn find_alias(name: &str) -> Option<(&'static Key, &'static Alias)> {
+    keys().find_map(|key| {
+        let alias = key.aliases.iter().find(|alias| alias.name == name);
+        alias.map(|alias| (key, alias))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_used_once_and_every_default_is_a_value() {
+        let mut names: Vec<_> = keys().map(|key| key.name).collect();
+        names.extend(keys().flat_map(|key| key.aliases).map(|alias| alias.name));
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        for key in keys() {
+            let fits = key.auto == Some(key.default) || key.shape.parse(key.default).is_ok();
+            assert!(fits, "{}: {}", key.name, key.default);
+            assert_eq!(key.name.split('.').count(), 2, "{}", key.name);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The verbs `run` and `demo`.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
+
+use super::cli::{Common, DemoVerb, Flink, Run};
+use super::report::{self, Ran};
+use super::{Context, Demo, progress, signals};
+use crate::config::Config;
+use crate::error::Kind;
+use crate::runtime::{RunOptions, Summary, default_parallelism};
+use crate::{Error, Result, run};
+
+impl Context<'_> {
+    /// Runs a job and prints its summary; the exit code tells a signal.
+    pub(super) fn run(&self, verb: Run) -> Result<i32> {
+        let entry = self.launcher.entry(&verb.job)?;
+        self.explain_flink(&verb.flink)?;
+        let config = self.configuration(&verb.common)?;
+        let job_id = job_id(verb.job_id)?;
+        let options = self.options(&config)?;
+        let args = self.arguments("run", entry.name, &verb.arguments);
+        signals::watch(&options.stop, self.terminal)?;
+        tracing::debug!(job = entry.name, job_id, parallelism = options.parallelism, "starting");
+        let result = run(entry.job, &args, &options);
+        progress::clear();
+        let ran =
+            Ran { job: entry.name, job_id: &job_id, parallelism: options.parallelism };
+        Ok(self.summary(&ran, &result?, &verb.common))
+    }
+
+    /// Shows a job at work on data of its own.
+    pub(super) fn demo(&self, verb: &DemoVerb) -> Result<i32> {
+        let entry = match &verb.job {
+            Some(name) => self.launcher.entry(name)?,
+            None => {
+                let first = self.launcher.entries.iter().find(|entry| entry.demo.is_some());
+                first.ok_or_else(|| self.no_demo("no job has a demonstration"))?
+            }
+        };
+        let show = entry.demo.ok_or_else(|| self.no_demo(&format!("\"{}\" has no demonstration", entry.name)))?;
+        let config = self.configuration(&verb.common)?;
+        let options = self.options(&config)?;
+        let parallelism = options.parallelism;
+        signals::watch(&options.stop, self.terminal)?;
+        let args = self.arguments("demo", entry.name, &verb.arguments);
+        let demo = Demo { args, options, json: verb.common.json, terminal: self.terminal };
+        let summary = show(&demo)?;
+        let ran = Ran { job: entry.name, job_id: &job_id(None)?, parallelism };
+        Ok(self.summary(&ran, &summary, &verb.common))
+    }
+
+    fn no_demo(&self, what: &str) -> Error {
+        let demos = self.launcher.entries.iter().filter(|entry| entry.demo.is_some());
+        let names: Vec<_> = demos.map(|entry| entry.name).collect();
+        let hint = match names.as_slice() {
+            [] => format!("run a job instead: {} jobs lists them", self.program),
+            names => format!("there is one of: {}", names.join(", ")),
+        };
+        Error::new(Kind::NotFound, what).with_hint(hint)
+    }
+
+    fn options(&self, config: &Config) -> Result<RunOptions> {
+        let runtime = config.runtime();
+        let parallelism = match config.parallelism() {
+            Some(cores) => cores,
+            None => default_parallelism(&runtime.cpus)?,
+        };
+        let progress = progress::hook(self.terminal);
+        Ok(RunOptions { runtime, progress, ..RunOptions::new(parallelism) })
+    }
+
+    /// Prints the summary and gives the exit code.
+    fn summary(&self, ran: &Ran<'_>, summary: &Summary, common: &Common) -> i32 {
+        let printed = if common.json {
+            self.terminal.data(&report::Object::new(ran, summary).text())
+        } else {
+            self.terminal.say(&report::text(ran, summary, self.terminal.is_verbose()));
+            0
+        };
+        match summary.signal {
+            0 => printed,
+            signal => 128 + signal,
+        }
+    }
+
+    /// Flags of Flink's launcher and of later versions: what is done instead, or that it cannot be done.
+    fn explain_flink(&self, flink: &Flink) -> Result<()> {
+        let instead = [
+            (
+                flink.jobmanager_memory.as_ref(),
+                "--jobmanager-memory",
+                "there is no job manager: a thread of this process does its work",
+            ),
+            (
+                flink.taskmanager_memory.as_ref(),
+                "--taskmanager-memory",
+                "the process takes what it needs; -D memory.limit=SIZE is the key for it",
+            ),
+            (
+                flink.taskmanager_slots.as_ref(),
+                "--taskmanager-slots",
+                "there are no slots: a job runs on -p cores, each a pinned thread",
+            ),
+        ];
+        for (value, flag, what) in instead {
+            if let Some(value) = value {
+                tracing::info!("{flag} {value} has no effect: {what}");
+            }
+        }
+        if flink.allow_non_restored_state {
+            tracing::info!("-n has no effect: nothing is restored in this version");
+        }
+        let later = [
+            (flink.savepoint.is_some(), "-s", "savepoints are not built yet"),
+            (flink.detached, "-d", "there is no coordinator to hand the job to yet"),
+            (flink.master.is_some(), "-m", "there is no coordinator to hand the job to yet"),
+            (flink.supervise, "--supervise", "failed jobs are not started again yet"),
+            (
+                flink.restart_from.as_ref().is_some_and(|what| what != "none"),
+                "--restart-from",
+                "checkpoints are not built yet",
+            ),
+        ];
+        match later.iter().find(|(given, ..)| *given) {
+            Some((_, flag, why)) => {
+                let text = format!("cannot use {flag}: {why} in this version");
+                Err(Error::usage(text).with_hint("leave it out to run the job in this process"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The run's identity: what was given, or 32 random digits.
+fn job_id(given: Option<String>) -> Result<String> {
+    let Some(id) = given else {
+        let random = std::fs::read_to_string("/proc/sys/kernel/random/uuid");
+        let random = random.map_err(|error| Error::io("cannot draw a job id", error))?;
+        return Ok(random.trim().replace('-', ""));
+    };
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if id.len() == 32 && id.bytes().all(is_digit) {
+        return Ok(id);
+    }
+    Err(Error::usage(format!("cannot use the job id \"{id}\""))
+        .with_hint("it is 32 lower-case hexadecimal digits: echo NAME | md5sum | cut -c 1-32"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_id_is_32_hexadecimal_digits() {
+        let id = "0123456789abcdef0123456789abcdef";
+        assert_eq!(job_id(Some(id.into())).unwrap(), id);
+        assert!(job_id(Some(id.to_uppercase())).is_err());
+        assert!(job_id(Some("nightly".into())).is_err());
+        assert_eq!(job_id(None).unwrap().len(), 32);
+        assert_ne!(job_id(None).unwrap(), job_id(None).unwrap());
+    }
+}
