@@ -1,4 +1,19 @@
 //! Helpers for tests of jobs and operators.
+//!
+//! [`Harness`] drives the engine's own workers with event time, processing time and watermarks by hand;
+//! [`outputs`] runs a bounded stream to its end.
+
+mod harness;
+mod input;
+mod options;
+mod output;
+
+#[cfg(test)]
+mod matrix;
+
+pub use harness::Harness;
+pub use input::Input;
+pub use options::HarnessOptions;
 
 #[cfg(test)]
 mod folder;

@@ -340,7 +340,7 @@ impl<T: Record> GatePort for Gate<T> {
             worked = true;
             if !self.advance()? {
                 self.consumers.iter_mut().try_for_each(|consumer| consumer.flush())?;
-                return Ok(if self.stopped() { Ran::Blocked } else { Ran::Worked });
+                return Ok(Ran::Worked);
             }
         }
         worked |= self.run_processing_timers()?;
@@ -348,8 +348,8 @@ impl<T: Record> GatePort for Gate<T> {
         for offset in 0..inputs {
             worked |= self.run_input((self.turn + offset) % inputs, &mut budget)?;
         }
-        // Timers that stopped for the sake of other work go on in the next turn.
-        worked |= self.advancing.is_some() && !self.stopped();
+        // Some timers have fired, the others go on in the next turn.
+        worked |= self.advancing.is_some();
         self.turn = (self.turn + 1) % inputs.max(1);
         if worked {
             self.consumers.iter_mut().try_for_each(|consumer| consumer.flush())?;

@@ -108,8 +108,8 @@ impl<T: 'static, W: SinkWriter<T>> Feed<T> for SinkFeed<W, T> {
     fn watermark(&mut self, watermark: Timestamp) -> Result<()> {
         self.call(|writer| writer.watermark(watermark))
     }
-    fn idle(&mut self, _idle: bool) -> Result<()> {
-        Ok(())
+    fn idle(&mut self, idle: bool) -> Result<()> {
+        self.call(|writer| writer.idle(idle))
     }
     fn split(&mut self, _event: SplitEvent) -> Result<()> {
         Ok(())

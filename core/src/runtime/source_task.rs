@@ -127,6 +127,10 @@ impl<T, N: Feed<T>> SourceOutput<T> for Collecting<'_, N> {
         self.next.split(event)
     }
 
+    fn watermark(&mut self, watermark: Timestamp) -> Result<()> {
+        self.next.watermark(watermark)
+    }
+
     fn idle(&mut self, idle: bool) -> Result<()> {
         self.next.idle(idle)
     }

@@ -80,6 +80,10 @@ pub trait SinkWriter<T>: 'static {
     fn watermark(&mut self, _watermark: Timestamp) -> Result<()> {
         Ok(())
     }
+    /// The stream in front has become idle or active again.
+    fn idle(&mut self, _idle: bool) -> Result<()> {
+        Ok(())
+    }
     /// A batch has ended: what is staged may go.
     fn flush(&mut self) -> Result<()> {
         Ok(())

@@ -106,6 +106,11 @@ pub trait SourceOutput<T> {
     fn is_full(&self) -> bool;
     /// Tells the watermark generators about splits.
     fn split(&mut self, event: SplitEvent) -> Result<()>;
+    /// Moves event time on by itself; only for sources whose records need no watermark strategy. An output that
+    /// takes none ignores it.
+    fn watermark(&mut self, _watermark: Timestamp) -> Result<()> {
+        Ok(())
+    }
     /// Declares this core's part of the source idle or active.
     fn idle(&mut self, idle: bool) -> Result<()>;
     /// Engine time in nanoseconds as of this batch.

@@ -1,0 +1,5 @@
+//! Keyed operators through the harness: every case in every way of running it.
+
+mod process;
+mod state;
+mod window;
