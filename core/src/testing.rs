@@ -1,5 +1,9 @@
 //! Helpers for tests of jobs and operators.
 
+mod cluster;
+
+pub use cluster::{Cluster, ClusterOptions};
+
 use crate::dataflow::{Collected, Dataflow, Stream};
 use crate::job::{Args, run_local};
 use crate::operator::Chain;

@@ -1,1 +1,3 @@
-//! (skeleton)
+//! Tests of the whole engine: the simulator, and what the promises' tests share.
+
+pub mod sim;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use thalweg_net::{Body, Buffer, ChannelId, Frame, InputChannel, Page, PageView};
 
+use super::audit::{GateView, InputView};
 use super::valve::{Change, Valve};
 use super::{Core, Ran};
 use crate::Result;
@@ -63,6 +64,10 @@ pub(crate) trait GatePort {
     fn ended(&self) -> bool;
     /// Frames queued and pages held, per sender: for the credit invariant.
     fn held(&self, sender: usize) -> usize;
+    /// What a simulator sees of the gate.
+    fn view(&self) -> GateView;
+    /// Shows every page that has arrived and is not consumed.
+    fn pages(&self, show: &mut dyn FnMut(&Page));
 }
 
 /// The input of one edge on one core.
@@ -84,6 +89,8 @@ struct Input {
     channel: InputChannel,
     open: Option<OpenPage>,
     watermark: Timestamp,
+    /// Records that all consumers have taken.
+    records: u64,
 }
 
 struct OpenPage {
@@ -208,6 +215,7 @@ impl<T: Record> Gate<T> {
         let start = open.cursor.at;
         let finished = self.run_records(index, &open.page, &mut open.cursor, budget)?;
         let taken = open.cursor.at - start;
+        self.inputs[index].records += taken as u64;
         if !finished {
             self.inputs[index].open = Some(open);
             return Ok(taken);
@@ -312,6 +320,7 @@ impl<T: Record> GatePort for Gate<T> {
             channel: InputChannel::new(self.channel, credits),
             open: None,
             watermark: MIN,
+            records: 0,
         };
         self.inputs = (0..senders).map(input).collect();
         self.valve = Valve::new(senders);
@@ -369,6 +378,39 @@ impl<T: Record> GatePort for Gate<T> {
         let input = &self.inputs[sender];
         let returning = self.returns.iter().filter(|(to, ..)| *to == sender).count();
         input.channel.queued_pages() as usize + usize::from(input.open.is_some()) + returning
+    }
+
+    fn view(&self) -> GateView {
+        let input = |input: &Input| InputView {
+            frames: input.channel.received(),
+            merged: input.channel.merged(),
+            queued: input.channel.queued(),
+            pages: input.channel.queued_pages() as usize,
+            open: input.open.as_ref().map(|open| (open.cursor.at, open.page.count())),
+            records: input.records,
+            watermark: input.watermark,
+        };
+        GateView {
+            edge: self.channel.0,
+            watermark: self.valve.output(),
+            idle: self.valve.is_idle(),
+            ended: self.ended,
+            advancing: self.advancing.is_some(),
+            consumers: self.consumers.len(),
+            apart: self.cursors.iter().any(|cursor| *cursor != self.cursors[0]),
+            inputs: self.inputs.iter().map(input).collect(),
+        }
+    }
+
+    fn pages(&self, show: &mut dyn FnMut(&Page)) {
+        for input in &self.inputs {
+            input.open.iter().for_each(|open| show(&open.page));
+            for frame in input.channel.frames() {
+                if let Body::Data { page, .. } = &frame.body {
+                    show(page);
+                }
+            }
+        }
     }
 }
 

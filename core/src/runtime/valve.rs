@@ -41,6 +41,9 @@ impl Valve {
         self.output
     }
 
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle
+    }
 
     pub(crate) fn all_ended(&self) -> bool {
         self.inputs.iter().all(|input| input.ended)

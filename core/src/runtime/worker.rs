@@ -7,8 +7,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use thalweg_net::{LinkReceiver, LinkSender};
+use thalweg_net::{LinkReceiver, LinkSender, Page};
 
+use super::audit::{GateView, OutputView};
 use super::exchange::{Outlet, OutputPort};
 use super::gate::GatePort;
 use super::pulse::Pulse;
@@ -269,6 +270,24 @@ impl Worker {
         }
         self.done = true;
         Ok(true)
+    }
+
+    /// What this worker's outputs look like, one entry per edge and receiving core: for the simulator.
+    pub fn outputs(&self) -> impl Iterator<Item = OutputView> {
+        let outputs = self.outputs.iter().flatten();
+        outputs.flat_map(|output| (0..output.receivers()).map(|to| output.view(to)))
+    }
+
+    /// What this worker's gates look like: for the simulator.
+    pub fn gates(&self) -> impl Iterator<Item = GateView> {
+        self.gates.iter().flatten().map(|gate| gate.inner.borrow().view())
+    }
+
+    /// Shows every page that has arrived at the gate of `edge` and is not consumed: for the simulator.
+    pub fn pages(&self, edge: u32, show: &mut dyn FnMut(&Page)) {
+        if let Some(gate) = self.gates.get(edge as usize).and_then(Option::as_ref) {
+            gate.inner.borrow().pages(show);
+        }
     }
 
     /// Asserts the credit invariant of every channel from this worker to `peers` while nothing else runs:
