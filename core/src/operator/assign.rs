@@ -114,9 +114,11 @@ impl<T, N: Feed<T>> AssignFeed<T, N> {
             split.idle = silent(split);
             changed |= split.idle;
         }
-        if !changed {
-            return Ok(());
-        }
+        if changed { self.settle() } else { Ok(()) }
+    }
+
+    /// Some split has fallen silent or finished: the others decide, or all that are left are idle.
+    fn settle(&mut self) -> Result<()> {
         if self.splits.iter().all(|split| split.idle) && !self.idle {
             self.idle = true;
             let largest = self.splits.iter().map(|split| split.generator.watermark()).max();
@@ -132,7 +134,7 @@ impl<T, N: Feed<T>> AssignFeed<T, N> {
     fn finish(&mut self, id: u32) -> Result<()> {
         self.splits.retain(|split| split.id != id);
         self.current = usize::MAX;
-        if self.splits.is_empty() { Ok(()) } else { self.emit() }
+        if self.splits.is_empty() { Ok(()) } else { self.settle() }
     }
 }
 
@@ -162,7 +164,11 @@ impl<T: 'static, N: Feed<T>> Feed<T> for AssignFeed<T, N> {
 
     /// Upstream watermarks end here; only the one that closes the stream goes on.
     fn watermark(&mut self, watermark: Timestamp) -> Result<()> {
-        if watermark == MAX { self.next.watermark(MAX) } else { Ok(()) }
+        if watermark != MAX || self.emitted == MAX {
+            return Ok(());
+        }
+        self.emitted = MAX;
+        self.next.watermark(MAX)
     }
 
     fn idle(&mut self, idle: bool) -> Result<()> {
@@ -181,7 +187,16 @@ impl<T: 'static, N: Feed<T>> Feed<T> for AssignFeed<T, N> {
                 self.current = found.unwrap_or(usize::MAX);
             }
             SplitEvent::Finished(id) => self.finish(id)?,
-            SplitEvent::Tick => self.tick()?,
+            SplitEvent::Tick => {
+                self.tick()?;
+                self.next.split(event)?;
+            }
+            SplitEvent::Paused(nanos) => {
+                let now = self.core.now();
+                for split in &mut self.splits {
+                    split.last_record = split.last_record.saturating_add(nanos).min(now);
+                }
+            }
         }
         Ok(())
     }

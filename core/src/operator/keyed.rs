@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use thalweg_net::PageView;
 
-use super::{Blame, Feed};
+use super::{Blame, Feed, SplitEvent};
 use crate::Result;
 use crate::record::Record;
 use crate::runtime::{Core, PageConsumer};
@@ -91,7 +91,8 @@ where
             let stamp = stamp_of(page, index);
             let (key, value) = table.get_or_default(key_of(page, index));
             let outputs = Blame::call(name, || user(key, page.record(index), value));
-            for output in outputs {
+            let mut outputs = Blame::call(name, || outputs.into_iter());
+            while let Some(output) = Blame::call(name, || outputs.next()) {
                 self.next.feed(output, stamp)?;
             }
         }
@@ -101,6 +102,9 @@ where
     fn advance(&mut self, watermark: Timestamp) -> Result<bool> {
         self.next.watermark(watermark)?;
         Ok(true)
+    }
+    fn tick(&mut self) -> Result<()> {
+        self.next.split(SplitEvent::Tick)
     }
     fn idle(&mut self, idle: bool) -> Result<()> {
         self.next.idle(idle)

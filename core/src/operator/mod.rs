@@ -52,6 +52,9 @@ pub enum SplitEvent {
     Finished(u32),
     /// Engine time has moved on.
     Tick,
+    /// For so many nanoseconds the source was not read, because an output was out of credit: no reason to call a
+    /// split idle.
+    Paused(u64),
 }
 
 /// A chain without an end: `install` fuses it with what comes behind and puts it in place.

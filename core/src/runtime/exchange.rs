@@ -162,6 +162,8 @@ impl<T: Record> OutputPort for Exchange<T> {
 
 /// Decides which core a record goes to.
 pub(crate) trait Route<T>: 'static {
+    /// Tells the name of the node behind the exchange, for errors of user code.
+    fn named(&mut self, _name: Rc<str>) {}
     /// Calls `write(core, hash, key)` for every receiver of the record.
     fn route(
         &mut self,
@@ -181,6 +183,10 @@ pub(crate) struct ByKey<F> {
 }
 
 impl<T, K: Key, F: Fn(&T) -> K + 'static> Route<T> for ByKey<F> {
+    fn named(&mut self, name: Rc<str>) {
+        self.name = name;
+    }
+
     #[inline]
     fn route(
         &mut self,

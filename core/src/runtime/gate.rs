@@ -14,6 +14,7 @@ use super::audit::{GateView, InputView};
 use super::valve::{Change, Valve};
 use super::{Core, Ran};
 use crate::Result;
+use crate::config::NetworkConfig;
 use crate::record::Record;
 use crate::time::{MIN, Timestamp};
 
@@ -43,6 +44,10 @@ pub trait PageConsumer<T: Record> {
     fn next_processing_timer(&self) -> Option<i64> {
         None
     }
+    /// Engine time may have moved on; called in every turn.
+    fn tick(&mut self) -> Result<()> {
+        Ok(())
+    }
     fn idle(&mut self, idle: bool) -> Result<()>;
     fn flush(&mut self) -> Result<()>;
     fn end(&mut self) -> Result<()>;
@@ -50,8 +55,8 @@ pub trait PageConsumer<T: Record> {
 
 /// A gate as the worker sees it.
 pub(crate) trait GatePort {
-    /// Sets the number of sending cores and of buffers per channel; before the first frame.
-    fn open(&mut self, senders: usize, credits: usize);
+    /// Sets the number of sending cores, and what each may send; before the first frame.
+    fn open(&mut self, senders: usize, network: &NetworkConfig);
     /// Stores a frame of the core `sender`.
     fn receive(&mut self, sender: usize, frame: Frame) -> Result<()>;
     /// Consumes what has arrived, up to `budget` records.
@@ -77,7 +82,6 @@ pub(crate) struct Gate<T: Record> {
     inputs: Vec<Input>,
     valve: Valve,
     consumers: Vec<Box<dyn PageConsumer<T>>>,
-    cursors: Vec<usize>,
     returns: VecDeque<(usize, ChannelId, Buffer)>,
     turn: usize,
     advancing: Option<Timestamp>,
@@ -91,6 +95,9 @@ struct Input {
     watermark: Timestamp,
     /// Records that all consumers have taken.
     records: u64,
+    /// Per consumer, the first record of the open page's current run that it has not taken: one may be ahead of
+    /// another when it ran out of credit later.
+    cursors: Vec<usize>,
 }
 
 struct OpenPage {
@@ -106,6 +113,13 @@ struct Cursor {
     prepared: bool,
 }
 
+impl Input {
+    /// Whether one consumer is ahead of another on the open page.
+    fn apart(&self) -> bool {
+        self.cursors.iter().any(|cursor| *cursor != self.cursors[0])
+    }
+}
+
 impl<T: Record> Gate<T> {
     pub(crate) fn new(channel: ChannelId, core: Rc<Core>) -> Self {
         Self {
@@ -114,7 +128,6 @@ impl<T: Record> Gate<T> {
             inputs: Vec::new(),
             valve: Valve::new(0),
             consumers: Vec::new(),
-            cursors: Vec::new(),
             returns: VecDeque::new(),
             turn: 0,
             advancing: None,
@@ -125,7 +138,6 @@ impl<T: Record> Gate<T> {
 
     pub(crate) fn attach(&mut self, consumer: Box<dyn PageConsumer<T>>) {
         self.consumers.push(consumer);
-        self.cursors.push(0);
     }
 
     pub(crate) fn core(&self) -> &Rc<Core> {
@@ -145,6 +157,8 @@ impl<T: Record> Gate<T> {
             }
             if self.inputs[index].open.is_some() {
                 let taken = self.run_page(index, *budget)?;
+                // What one consumer has taken must be flushed, though the others have yet to take it.
+                worked |= self.inputs[index].apart();
                 *budget -= taken.min(*budget);
                 worked |= taken > 0;
                 if taken == 0 && self.inputs[index].open.is_some() {
@@ -260,8 +274,9 @@ impl<T: Record> Gate<T> {
                     return Ok(false);
                 }
             }
-            let end = run_end(&page, cursor.at, watermark);
-            if !self.run_consumers(&page, cursor, end)? {
+            let ahead = self.inputs[index].cursors.iter().copied().max().unwrap_or(0);
+            let end = run_end(&page, cursor.at, watermark).min(stop).max(ahead);
+            if !self.run_consumers(index, &page, cursor, end)? {
                 return Ok(false);
             }
         }
@@ -271,12 +286,14 @@ impl<T: Record> Gate<T> {
     /// Hands one run to every consumer that has not taken it yet.
     fn run_consumers(
         &mut self,
+        index: usize,
         page: &PageView<'_, T>,
         open: &mut Cursor,
         end: usize,
     ) -> Result<bool> {
         let ahead = (end + RUN).min(page.len());
-        for (consumer, cursor) in self.consumers.iter_mut().zip(&mut self.cursors) {
+        let cursors = &mut self.inputs[index].cursors;
+        for (consumer, cursor) in self.consumers.iter_mut().zip(cursors.iter_mut()) {
             let start = (*cursor).max(open.at);
             if start == open.at {
                 consumer.prefetch(page, end..ahead);
@@ -285,10 +302,10 @@ impl<T: Record> Gate<T> {
                 *cursor = consumer.consume(page, start..end)?;
             }
         }
-        let slowest = self.cursors.iter().copied().min().unwrap_or(end);
+        let slowest = cursors.iter().copied().min().unwrap_or(end);
         open.at = slowest.max(open.at).min(end);
         if open.at == page.len() || open.at == end {
-            self.cursors.fill(0);
+            cursors.fill(0);
         }
         Ok(open.at == end)
     }
@@ -314,13 +331,18 @@ fn run_end<T: Record>(page: &PageView<'_, T>, start: usize, watermark: Timestamp
 }
 
 impl<T: Record> GatePort for Gate<T> {
-    fn open(&mut self, senders: usize, credits: usize) {
+    fn open(&mut self, senders: usize, network: &NetworkConfig) {
         assert!(self.inputs.is_empty(), "a gate is opened once");
         let input = |_| Input {
-            channel: InputChannel::new(self.channel, credits),
+            channel: InputChannel::with_overdraft(
+                self.channel,
+                network.credits,
+                network.overdraft,
+            ),
             open: None,
             watermark: MIN,
             records: 0,
+            cursors: vec![0; self.consumers.len()],
         };
         self.inputs = (0..senders).map(input).collect();
         self.valve = Valve::new(senders);
@@ -341,6 +363,7 @@ impl<T: Record> GatePort for Gate<T> {
                 return Ok(Ran::Blocked);
             }
         }
+        self.consumers.iter_mut().try_for_each(|consumer| consumer.tick())?;
         worked |= self.run_processing_timers()?;
         let inputs = self.inputs.len();
         for offset in 0..inputs {
@@ -397,7 +420,7 @@ impl<T: Record> GatePort for Gate<T> {
             ended: self.ended,
             advancing: self.advancing.is_some(),
             consumers: self.consumers.len(),
-            apart: self.cursors.iter().any(|cursor| *cursor != self.cursors[0]),
+            apart: self.inputs.iter().any(Input::apart),
             inputs: self.inputs.iter().map(input).collect(),
         }
     }

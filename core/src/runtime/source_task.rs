@@ -16,6 +16,10 @@ pub(crate) trait SourceTask {
     fn wake_at(&self) -> Option<u64>;
     /// Ends the source as if its input were exhausted.
     fn stop(&mut self);
+    /// An output is out of credit, so the source is not read in this turn.
+    fn hold(&mut self);
+    /// Whether everything was read and passed on.
+    fn ended(&self) -> bool;
 }
 
 /// A reader and what its records go through.
@@ -25,6 +29,8 @@ pub(crate) struct Reading<R, N> {
     reader: R,
     next: N,
     wake_at: Option<u64>,
+    /// Since when an output keeps the source from being read.
+    held_since: Option<u64>,
     stopping: bool,
     started: bool,
     ended: bool,
@@ -38,6 +44,7 @@ impl<R, N> Reading<R, N> {
             reader,
             next,
             wake_at: None,
+            held_since: None,
             stopping: false,
             started: false,
             ended: false,
@@ -64,6 +71,9 @@ impl<R: SourceReader, N: Feed<R::Out>> SourceTask for Reading<R, N> {
             return self.end();
         }
         let core = &self.core;
+        if let Some(since) = self.held_since.take() {
+            self.next.split(SplitEvent::Paused(core.now().saturating_sub(since)))?;
+        }
         let mut output = Collecting { core, next: &mut self.next, left: budget };
         if !self.started {
             self.started = true;
@@ -76,6 +86,9 @@ impl<R: SourceReader, N: Feed<R::Out>> SourceTask for Reading<R, N> {
         core.metrics.records_in.add(read as u64);
         self.next.split(SplitEvent::Tick)?;
         self.next.flush()?;
+        if core.pressure.get() {
+            self.held_since = Some(core.now());
+        }
         self.wake_at = match status {
             SourceStatus::Finished => return self.end(),
             SourceStatus::WaitUntil(nanos) => Some(nanos),
@@ -95,6 +108,14 @@ impl<R: SourceReader, N: Feed<R::Out>> SourceTask for Reading<R, N> {
 
     fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    fn hold(&mut self) {
+        self.held_since.get_or_insert(self.core.now());
+    }
+
+    fn ended(&self) -> bool {
+        self.ended
     }
 }
 

@@ -17,6 +17,7 @@ use super::sink_task::SinkPort;
 use super::source_task::SourceTask;
 use super::Core;
 use crate::config::NetworkConfig;
+use crate::operator::Blame;
 use crate::{Error, Result};
 
 /// Records that a task may take in one turn.
@@ -39,6 +40,8 @@ pub struct Worker {
     gates: Vec<Option<Task<Rc<RefCell<dyn GatePort>>>>>,
     outputs: Vec<Option<Rc<dyn OutputPort>>>,
     sinks: Vec<Rc<dyn SinkPort>>,
+    /// How many of the sinks have finished: none is asked again.
+    finished: usize,
     links: Vec<Option<Link>>,
     /// Order in which gates run: sinks first, so that buffers come home before sources fill new ones.
     order: Vec<usize>,
@@ -96,6 +99,7 @@ impl Worker {
             gates: parts.gates,
             outputs: parts.outputs,
             sinks: parts.sinks,
+            finished: 0,
             links,
             order,
             budget: BUDGET,
@@ -198,7 +202,7 @@ impl Worker {
                 self.core.pressure.set(false);
                 self.core.refresh_nanos();
                 self.pulse.enter(gate.node);
-                let ran = inner.run(self.budget);
+                let ran = Blame::call(&gate.name, || inner.run(self.budget));
                 worked |= ran.map_err(|error| error.in_operator(&gate.name))?.worked();
             }
             while let Some((sender, channel, buffer)) = inner.next_return() {
@@ -211,8 +215,10 @@ impl Worker {
                 self.core.pressure.set(false);
                 self.core.refresh_nanos();
                 self.pulse.enter(source.node);
-                let ran = source.inner.run(self.budget);
+                let ran = Blame::call(&source.name, || source.inner.run(self.budget));
                 worked |= ran.map_err(|error| error.in_operator(&source.name))?.worked();
+            } else {
+                source.inner.hold();
             }
         }
         self.pulse.leave();
@@ -258,15 +264,18 @@ impl Worker {
         if self.done {
             return Ok(true);
         }
+        // A source that is fused to its sink has neither gate nor output.
+        let sources_ended = self.sources.iter().all(|source| source.inner.ended());
         let gates_ended = self.gates.iter().flatten().all(|gate| gate.inner.borrow().ended());
         let drained = self.outputs.iter().flatten().all(|output| output.drained());
-        if !gates_ended || !drained {
+        if !sources_ended || !gates_ended || !drained {
             return Ok(false);
         }
-        for sink in &self.sinks {
+        while let Some(sink) = self.sinks.get(self.finished) {
             if !sink.finish()? {
                 return Ok(false);
             }
+            self.finished += 1;
         }
         self.done = true;
         Ok(true)
