@@ -151,3 +151,74 @@ impl<T, N: Feed<T>> SourceOutput<T> for Collecting<'_, N> {
         self.core.now()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::time::{Clock, ManualClock};
+
+    /// Has one record a poll.
+    struct Endless;
+
+    impl SourceReader for Endless {
+        type Out = ();
+        type Split = u64;
+        fn open<O: SourceOutput<()>>(&mut self, _out: &mut O) -> Result<()> {
+            Ok(())
+        }
+        fn poll<O: SourceOutput<()>>(&mut self, out: &mut O) -> Result<SourceStatus> {
+            out.collect((), 0, 0)?;
+            Ok(SourceStatus::More)
+        }
+        fn snapshot(&self) -> Vec<(u32, u64)> {
+            Vec::new()
+        }
+    }
+
+    struct Recorder(Rc<RefCell<Vec<SplitEvent>>>);
+
+    impl Feed<()> for Recorder {
+        fn feed(&mut self, _record: (), _stamp: Stamp) -> Result<()> {
+            Ok(())
+        }
+        fn watermark(&mut self, _watermark: Timestamp) -> Result<()> {
+            Ok(())
+        }
+        fn idle(&mut self, _idle: bool) -> Result<()> {
+            Ok(())
+        }
+        fn split(&mut self, event: SplitEvent) -> Result<()> {
+            self.0.borrow_mut().push(event);
+            Ok(())
+        }
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn end(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_time_without_credit_is_told_to_the_chain() {
+        let clock = ManualClock::new(0);
+        let core = Core::new(0, 1, Rc::new(clock.clone()) as Rc<dyn Clock>);
+        let events = Rc::new(RefCell::new(Vec::new()));
+        let recorder = Recorder(Rc::clone(&events));
+        let mut task = Reading::new(Rc::clone(&core), "source".into(), Endless, recorder);
+        core.pressure.set(true);
+        task.run(1).unwrap();
+        for _ in 0..2 {
+            clock.advance(5);
+            core.refresh();
+            task.hold();
+        }
+        core.pressure.set(false);
+        task.run(1).unwrap();
+        task.run(1).unwrap();
+        let (tick, paused) = (SplitEvent::Tick, SplitEvent::Paused(10));
+        assert_eq!(*events.borrow(), [tick, paused, tick, tick]);
+    }
+}

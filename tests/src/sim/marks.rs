@@ -27,6 +27,7 @@ pub const MARKS: &[&str] = &[
     "a sink needed several calls to finish",
     "a record was refused and went to the dead letters",
     "a periodic watermark reached a sink",
+    "a periodic watermark was made behind an exchange",
     "a watermark reached a sink behind several splits",
     "faults ended before the job did",
     "the clock jumped",

@@ -17,6 +17,7 @@ const SECOND: u64 = 1_000_000_000;
 struct Setting {
     script: Script,
     strategy: WatermarkStrategy<Event>,
+    periodic: bool,
     manners: Manners,
     first: bool,
     behind: bool,
@@ -39,18 +40,19 @@ fn setting(random: &Random, silence_max: u64) -> Setting {
     };
     let mut manners = manners(random);
     manners.on_watermark = || seen!("a watermark reached a sink behind several splits");
-    let strategy = if draw.chance(50) {
+    let periodic = draw.chance(50);
+    let strategy = if periodic {
         manners.on_watermark = || seen!("a periodic watermark reached a sink");
         strategy.periodic(Duration::from_nanos(draw.magnitude(SECOND)))
     } else {
         strategy
     };
     let script = Script::draw(random.fork("script"), &manner);
-    Setting { script, strategy, manners, first: true, behind: false }
+    Setting { script, strategy, periodic, manners, first: true, behind: false }
 }
 
 fn instance(setting: Setting) -> Instance {
-    let Setting { script, strategy, manners, first, behind } = setting;
+    let Setting { script, strategy, manners, first, behind, .. } = setting;
     let outputs = Outputs::default();
     let fold = script.events().map(row);
     let fold = rows("events", fold.collect::<Vec<_>>());
@@ -102,6 +104,11 @@ pub(super) fn behind_an_exchange(random: &Random) -> Instance {
     let mut setting = setting(random, 100_000);
     let both = random.fork("both").chance(30);
     (setting.first, setting.behind) = (both, true);
+    if setting.periodic {
+        setting.manners.on_watermark = || {
+            seen!("a periodic watermark was made behind an exchange");
+        };
+    }
     setting.manners.punctual = false;
     instance(setting)
 }
