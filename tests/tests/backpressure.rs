@@ -68,7 +68,7 @@ impl SinkWriter<u64> for Gatekeeper {
 fn job(flow: &Dataflow, records: u64, read: &Arc<AtomicU64>, sink: &Gatekeeper) {
     let read = Arc::clone(read);
     flow.source("numbers", Generator::new(|n| (n, n as i64)).records(records))
-        .inspect(move |_| drop(read.fetch_add(1, Ordering::Relaxed)))
+        .inspect(move |_| _ = read.fetch_add(1, Ordering::Relaxed))
         .rebalance()
         .key_by(|n| *n % 1_000)
         .flat_map_with_state("pass", ValueSpec::new("n"), |_, n, _: &mut u64| Some(n))

@@ -208,7 +208,7 @@ fn a_stop_ends_the_sources_and_everything_that_was_read_arrives() {
         let job = move |flow: &Dataflow, _: &Args| {
             let counted = Arc::clone(&counted);
             flow.source("numbers", Generator::new(|n| (n, 0)).rate(200_000.0))
-                .inspect(move |_| drop(counted.fetch_add(1, Ordering::Relaxed)))
+                .inspect(move |_| _ = counted.fetch_add(1, Ordering::Relaxed))
                 .key_by(|n| *n)
                 .collect_into("all", &out);
             Ok(())
