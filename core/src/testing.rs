@@ -21,6 +21,10 @@ mod folder;
 #[cfg(test)]
 pub(crate) use folder::{Folder, cpus};
 
+mod cluster;
+
+pub use cluster::{Cluster, ClusterOptions};
+
 use crate::dataflow::{Collected, Dataflow, Stream};
 use crate::job::{Args, run_local};
 use crate::operator::Chain;

@@ -1,1 +1,4 @@
-//! (skeleton)
+//! Tests of the whole engine: the simulator, and what the promises' tests share.
+
+pub mod attempt;
+pub mod sim;

@@ -161,9 +161,10 @@ impl Flow {
         from: NodeId,
         kind: &'static str,
         partitioner: Partitioner,
-        route: R,
+        mut route: R,
     ) -> (ExchangeFeed<T, R>, GateRoot<T>) {
         let node = self.add_head(kind, None);
+        route.named(self.name(node));
         let fingerprint = T::FINGERPRINT;
         let id = self.graph.borrow_mut().add_exchange(from, node, partitioner, fingerprint);
         let channel = ChannelId(id);
@@ -245,7 +246,7 @@ impl Flow {
             if self.runs(*node) {
                 let edge = graph.edges.iter().find(|edge| edge.channel == Some(*id));
                 let senders = edge.map_or(0, |edge| graph.nodes[edge.from].parallelism);
-                gate.borrow_mut().open(senders, self.env.network.credits);
+                gate.borrow_mut().open(senders, &self.env.network);
                 let inner = Rc::clone(gate);
                 let task = Task { name: name(*node), node: *node, inner, outlets: outlets(*node) };
                 parts.gates[*id as usize] = Some(task);

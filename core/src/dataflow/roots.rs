@@ -9,7 +9,7 @@ use thalweg_net::PageView;
 use super::build::Flow;
 use crate::Result;
 use crate::graph::NodeId;
-use crate::operator::{Chain, Feed};
+use crate::operator::{Chain, Feed, SplitEvent};
 use crate::record::Record;
 use crate::runtime::{Core, Gate, PageConsumer, Port, Reading};
 use crate::source::Source;
@@ -95,6 +95,9 @@ impl<T: Record, N: Feed<T>> PageConsumer<T> for Decoding<N> {
     fn advance(&mut self, watermark: Timestamp) -> Result<bool> {
         self.next.watermark(watermark)?;
         Ok(true)
+    }
+    fn tick(&mut self) -> Result<()> {
+        self.next.split(SplitEvent::Tick)
     }
     fn idle(&mut self, idle: bool) -> Result<()> {
         self.next.idle(idle)

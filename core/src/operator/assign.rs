@@ -114,9 +114,11 @@ impl<T, N: Feed<T>> AssignFeed<T, N> {
             split.idle = silent(split);
             changed |= split.idle;
         }
-        if !changed {
-            return Ok(());
-        }
+        if changed { self.settle() } else { Ok(()) }
+    }
+
+    /// Some split has fallen silent or finished: the others decide, or all that are left are idle.
+    fn settle(&mut self) -> Result<()> {
         if self.splits.iter().all(|split| split.idle) && !self.idle {
             self.idle = true;
             let largest = self.splits.iter().map(|split| split.generator.watermark()).max();
@@ -132,7 +134,7 @@ impl<T, N: Feed<T>> AssignFeed<T, N> {
     fn finish(&mut self, id: u32) -> Result<()> {
         self.splits.retain(|split| split.id != id);
         self.current = usize::MAX;
-        if self.splits.is_empty() { Ok(()) } else { self.emit() }
+        if self.splits.is_empty() { Ok(()) } else { self.settle() }
     }
 }
 
@@ -162,7 +164,11 @@ impl<T: 'static, N: Feed<T>> Feed<T> for AssignFeed<T, N> {
 
     /// Upstream watermarks end here; only the one that closes the stream goes on.
     fn watermark(&mut self, watermark: Timestamp) -> Result<()> {
-        if watermark == MAX { self.next.watermark(MAX) } else { Ok(()) }
+        if watermark != MAX || self.emitted == MAX {
+            return Ok(());
+        }
+        self.emitted = MAX;
+        self.next.watermark(MAX)
     }
 
     fn idle(&mut self, idle: bool) -> Result<()> {
@@ -181,7 +187,16 @@ impl<T: 'static, N: Feed<T>> Feed<T> for AssignFeed<T, N> {
                 self.current = found.unwrap_or(usize::MAX);
             }
             SplitEvent::Finished(id) => self.finish(id)?,
-            SplitEvent::Tick => self.tick()?,
+            SplitEvent::Tick => {
+                self.tick()?;
+                self.next.split(event)?;
+            }
+            SplitEvent::Paused(nanos) => {
+                let now = self.core.now();
+                for split in &mut self.splits {
+                    split.last_record = split.last_record.saturating_add(nanos).min(now);
+                }
+            }
         }
         Ok(())
     }
@@ -200,4 +215,122 @@ fn no_timestamp(name: &str) -> crate::Error {
     crate::Error::new(crate::error::Kind::User, "a record has no timestamp")
         .in_operator(name)
         .with_hint("give the strategy one: WatermarkStrategy::…(…).with_timestamps(|record| …)")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::operator::pass_nothing;
+    use crate::time::{Clock, ManualClock};
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Out {
+        Watermark(Timestamp),
+        Idle(bool),
+    }
+
+    struct Recorder(Rc<RefCell<Vec<Out>>>);
+
+    impl Feed<i64> for Recorder {
+        fn feed(&mut self, _record: i64, _stamp: Stamp) -> Result<()> {
+            Ok(())
+        }
+        fn watermark(&mut self, watermark: Timestamp) -> Result<()> {
+            self.0.borrow_mut().push(Out::Watermark(watermark));
+            Ok(())
+        }
+        fn idle(&mut self, idle: bool) -> Result<()> {
+            self.0.borrow_mut().push(Out::Idle(idle));
+            Ok(())
+        }
+        pass_nothing!();
+    }
+
+    struct Bench {
+        clock: ManualClock,
+        core: Rc<Core>,
+        feed: AssignFeed<i64, Recorder>,
+        out: Rc<RefCell<Vec<Out>>>,
+    }
+
+    impl Bench {
+        fn new(strategy: WatermarkStrategy<i64>, splits: u32) -> Self {
+            let clock = ManualClock::new(0);
+            let core = Core::new(0, 1, Rc::new(clock.clone()) as Rc<dyn Clock>);
+            let out = Rc::new(RefCell::new(Vec::new()));
+            let mut feed = AssignFeed {
+                name: "assign".into(),
+                strategy: strategy.with_timestamps(|at| *at),
+                core: Rc::clone(&core),
+                splits: Vec::new(),
+                current: usize::MAX,
+                emitted: MIN,
+                emitted_at: 0,
+                idle: false,
+                next: Recorder(Rc::clone(&out)),
+            };
+            (0..splits).for_each(|id| feed.split(SplitEvent::Added(id)).unwrap());
+            Self { clock, core, feed, out }
+        }
+
+        fn record(&mut self, split: u32, at: i64) {
+            self.feed.split(SplitEvent::Current(split)).unwrap();
+            self.feed.feed(at, Stamp { timestamp: MIN, origin: 0 }).unwrap();
+        }
+
+        fn pass(&mut self, seconds: u64) {
+            self.clock.advance(seconds * 1_000_000_000);
+            self.core.refresh();
+        }
+
+        fn tick(&mut self) -> Vec<Out> {
+            self.feed.split(SplitEvent::Tick).unwrap();
+            self.take()
+        }
+
+        fn take(&mut self) -> Vec<Out> {
+            std::mem::take(&mut *self.out.borrow_mut())
+        }
+    }
+
+    fn idle_after_a_second() -> WatermarkStrategy<i64> {
+        WatermarkStrategy::monotonous().with_idleness(Duration::from_secs(1))
+    }
+
+    #[test]
+    fn the_last_active_split_ends_and_the_idle_rest_holds_nothing_back() {
+        let mut bench = Bench::new(idle_after_a_second(), 2);
+        bench.record(1, 5);
+        bench.pass(2);
+        bench.record(0, 10);
+        assert_eq!(bench.tick(), [Out::Watermark(4), Out::Watermark(9)]);
+        bench.feed.split(SplitEvent::Finished(0)).unwrap();
+        assert_eq!(bench.take(), [Out::Idle(true)]);
+        bench.record(1, 20);
+        assert_eq!(bench.take(), [Out::Idle(false), Out::Watermark(19)]);
+    }
+
+    #[test]
+    fn time_without_credit_does_not_make_a_split_idle() {
+        let mut bench = Bench::new(idle_after_a_second(), 1);
+        bench.record(0, 10);
+        assert_eq!(bench.take(), [Out::Watermark(9)]);
+        bench.pass(60);
+        bench.feed.split(SplitEvent::Paused(59_500_000_000)).unwrap();
+        assert_eq!(bench.tick(), []);
+        bench.pass(1);
+        assert_eq!(bench.tick(), [Out::Idle(true)]);
+    }
+
+    #[test]
+    fn nothing_follows_the_last_watermark() {
+        let mut bench = Bench::new(WatermarkStrategy::monotonous().periodic(Duration::ZERO), 1);
+        bench.record(0, 10);
+        bench.feed.watermark(MAX).unwrap();
+        bench.feed.watermark(MAX).unwrap();
+        assert_eq!(bench.tick(), [Out::Watermark(MAX)]);
+    }
 }

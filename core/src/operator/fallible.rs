@@ -136,7 +136,8 @@ where
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
         match Blame::call(&self.name, || (self.user)(&record)) {
             Ok(outputs) => {
-                for output in outputs {
+                let mut outputs = Blame::call(&self.name, || outputs.into_iter());
+                while let Some(output) = Blame::call(&self.name, || outputs.next()) {
                     self.next.feed(output, stamp)?;
                 }
                 Ok(())

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use thalweg_net::PageView;
 
-use super::{Blame, Feed};
+use super::{Blame, Feed, SplitEvent};
 use crate::Result;
 use crate::record::Record;
 use crate::runtime::{Core, PageConsumer};
@@ -118,7 +118,8 @@ where
                 let change = owned(key, value, false) as isize - before as isize;
                 store.adjust_heap(change);
             }
-            for output in outputs {
+            let mut outputs = Blame::call(name, || outputs.into_iter());
+            while let Some(output) = Blame::call(name, || outputs.next()) {
                 self.next.feed(output, stamp)?;
             }
         }
@@ -142,6 +143,9 @@ where
     }
     fn state_bytes(&self) -> usize {
         self.operator.store.bytes()
+    }
+    fn tick(&mut self) -> Result<()> {
+        self.next.split(SplitEvent::Tick)
     }
     fn idle(&mut self, idle: bool) -> Result<()> {
         self.next.idle(idle)

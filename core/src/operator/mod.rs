@@ -62,6 +62,9 @@ pub enum SplitEvent {
     Finished(u32),
     /// Engine time has moved on.
     Tick,
+    /// For so many nanoseconds the source was not read, because an output was out of credit: no reason to call a
+    /// split idle.
+    Paused(u64),
 }
 
 /// A chain without an end: `install` fuses it with what comes behind and puts it in place.
@@ -96,6 +99,24 @@ macro_rules! pass_control {
     };
 }
 pub(crate) use pass_control;
+
+/// Ignores what a test's recorder does not look at.
+#[cfg(test)]
+macro_rules! pass_nothing {
+    () => {
+        fn split(&mut self, _event: $crate::operator::SplitEvent) -> $crate::Result<()> {
+            Ok(())
+        }
+        fn flush(&mut self) -> $crate::Result<()> {
+            Ok(())
+        }
+        fn end(&mut self) -> $crate::Result<()> {
+            Ok(())
+        }
+    };
+}
+#[cfg(test)]
+pub(crate) use pass_nothing;
 
 /// Lets a chain's last operator be renamed.
 macro_rules! named {

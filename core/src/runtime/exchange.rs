@@ -9,6 +9,7 @@ use std::rc::Rc;
 use thalweg_net::{Buffer, ChannelId, Frame, Head, OutputChannel};
 
 use super::Core;
+use super::audit::OutputView;
 use crate::Result;
 use crate::config::NetworkConfig;
 use crate::operator::{Blame, Feed, SplitEvent};
@@ -40,6 +41,8 @@ pub(crate) trait OutputPort: Outlet {
     fn drained(&self) -> bool;
     /// Asserts that no buffer is lost or doubled; returns how many are with the link or the receiver.
     fn check_credits(&self, receiver: usize) -> u64;
+    /// What a simulator sees of the channel to a core.
+    fn view(&self, receiver: usize) -> OutputView;
 }
 
 /// The sending side of an edge.
@@ -139,10 +142,28 @@ impl<T: Record> OutputPort for Exchange<T> {
         channel.check();
         channel.counts().in_flight
     }
+
+    fn view(&self, receiver: usize) -> OutputView {
+        let channel = &self.channels.borrow()[receiver];
+        OutputView {
+            edge: self.id.0,
+            to: receiver,
+            counts: channel.counts(),
+            records: channel.written(),
+            frames: channel.sent(),
+            queued: channel.queued(),
+            watermark: channel.current_watermark(),
+            idle: channel.is_idle(),
+            ended: channel.is_ended(),
+            has_credit: channel.has_credit(),
+        }
+    }
 }
 
 /// Decides which core a record goes to.
 pub(crate) trait Route<T>: 'static {
+    /// Tells the name of the node behind the exchange, for errors of user code.
+    fn named(&mut self, _name: Rc<str>) {}
     /// Calls `write(core, hash, key)` for every receiver of the record.
     fn route(
         &mut self,
@@ -162,6 +183,10 @@ pub(crate) struct ByKey<F> {
 }
 
 impl<T, K: Key, F: Fn(&T) -> K + 'static> Route<T> for ByKey<F> {
+    fn named(&mut self, name: Rc<str>) {
+        self.name = name;
+    }
+
     #[inline(always)]
     fn route(
         &mut self,

@@ -10,9 +10,11 @@ use std::rc::Rc;
 
 use thalweg_net::{Body, Buffer, ChannelId, Frame, InputChannel, Page, PageView};
 
+use super::audit::{GateView, InputView};
 use super::valve::{Change, Valve};
 use super::{Core, Ran};
 use crate::Result;
+use crate::config::NetworkConfig;
 use crate::operator::keyed::AHEAD;
 use crate::record::Record;
 use crate::time::{MIN, Timestamp};
@@ -47,6 +49,10 @@ pub trait PageConsumer<T: Record> {
     fn state_bytes(&self) -> usize {
         0
     }
+    /// Engine time may have moved on; called in every turn.
+    fn tick(&mut self) -> Result<()> {
+        Ok(())
+    }
     fn idle(&mut self, idle: bool) -> Result<()>;
     fn flush(&mut self) -> Result<()>;
     fn end(&mut self) -> Result<()>;
@@ -54,8 +60,8 @@ pub trait PageConsumer<T: Record> {
 
 /// A gate as the worker sees it.
 pub(crate) trait GatePort {
-    /// Sets the number of sending cores and of buffers per channel; before the first frame.
-    fn open(&mut self, senders: usize, credits: usize);
+    /// Sets the number of sending cores, and what each may send; before the first frame.
+    fn open(&mut self, senders: usize, network: &NetworkConfig);
     /// Stores a frame of the core `sender`.
     fn receive(&mut self, sender: usize, frame: Frame) -> Result<()>;
     /// Consumes what has arrived, up to `budget` records.
@@ -70,6 +76,10 @@ pub(crate) trait GatePort {
     fn ended(&self) -> bool;
     /// Frames queued and pages held, per sender: for the credit invariant.
     fn held(&self, sender: usize) -> usize;
+    /// What a simulator sees of the gate.
+    fn view(&self) -> GateView;
+    /// Shows every page that has arrived and is not consumed.
+    fn pages(&self, show: &mut dyn FnMut(&Page));
 }
 
 /// The input of one edge on one core.
@@ -91,9 +101,12 @@ pub(crate) struct Gate<T: Record> {
 struct Input {
     channel: InputChannel,
     open: Option<OpenPage>,
-    /// Per consumer, the first record of the run that it has not taken.
-    cursors: Vec<usize>,
     watermark: Timestamp,
+    /// Records that all consumers have taken.
+    records: u64,
+    /// Per consumer, the first record of the open page's current run that it has not taken: one may be ahead of
+    /// another when it ran out of credit later.
+    cursors: Vec<usize>,
 }
 
 struct OpenPage {
@@ -107,6 +120,13 @@ struct Cursor {
     /// The first record that is not consumed by all.
     at: usize,
     prepared: bool,
+}
+
+impl Input {
+    /// Whether one consumer is ahead of another on the open page.
+    fn apart(&self) -> bool {
+        self.cursors.iter().any(|cursor| *cursor != self.cursors[0])
+    }
 }
 
 impl<T: Record> Gate<T> {
@@ -147,6 +167,8 @@ impl<T: Record> Gate<T> {
             }
             if self.inputs[index].open.is_some() {
                 let taken = self.run_page(index, *budget)?;
+                // What one consumer has taken must be flushed, though the others have yet to take it.
+                worked |= self.inputs[index].apart();
                 *budget -= taken.min(*budget);
                 worked |= taken > 0;
                 if taken == 0 && self.inputs[index].open.is_some() {
@@ -219,6 +241,7 @@ impl<T: Record> Gate<T> {
         let start = open.cursor.at;
         let finished = self.run_records(index, &open.page, &mut open.cursor, budget)?;
         let taken = open.cursor.at - start;
+        self.inputs[index].records += taken as u64;
         if !finished {
             self.inputs[index].open = Some(open);
             return Ok(taken);
@@ -263,7 +286,8 @@ impl<T: Record> Gate<T> {
                     return Ok(false);
                 }
             }
-            let end = run_end(&page, cursor.at, watermark);
+            let ahead = self.inputs[index].cursors.iter().copied().max().unwrap_or(0);
+            let end = run_end(&page, cursor.at, watermark).min(stop).max(ahead);
             if !self.run_consumers(index, &page, cursor, end)? {
                 return Ok(false);
             }
@@ -315,13 +339,18 @@ fn run_end<T: Record>(page: &PageView<'_, T>, start: usize, watermark: Timestamp
 }
 
 impl<T: Record> GatePort for Gate<T> {
-    fn open(&mut self, senders: usize, credits: usize) {
+    fn open(&mut self, senders: usize, network: &NetworkConfig) {
         assert!(self.inputs.is_empty(), "a gate is opened once");
         let input = |_| Input {
-            channel: InputChannel::new(self.channel, credits),
+            channel: InputChannel::with_overdraft(
+                self.channel,
+                network.credits,
+                network.overdraft,
+            ),
             open: None,
-            cursors: vec![0; self.consumers.len()],
             watermark: MIN,
+            records: 0,
+            cursors: vec![0; self.consumers.len()],
         };
         self.inputs = (0..senders).map(input).collect();
         self.valve = Valve::new(senders);
@@ -343,6 +372,7 @@ impl<T: Record> GatePort for Gate<T> {
                 return Ok(Ran::Worked);
             }
         }
+        self.consumers.iter_mut().try_for_each(|consumer| consumer.tick())?;
         worked |= self.run_processing_timers()?;
         let inputs = self.inputs.len();
         for offset in 0..inputs {
@@ -386,6 +416,39 @@ impl<T: Record> GatePort for Gate<T> {
         let input = &self.inputs[sender];
         let returning = self.returns.iter().filter(|(to, ..)| *to == sender).count();
         input.channel.queued_pages() as usize + usize::from(input.open.is_some()) + returning
+    }
+
+    fn view(&self) -> GateView {
+        let input = |input: &Input| InputView {
+            frames: input.channel.received(),
+            merged: input.channel.merged(),
+            queued: input.channel.queued(),
+            pages: input.channel.queued_pages() as usize,
+            open: input.open.as_ref().map(|open| (open.cursor.at, open.page.count())),
+            records: input.records,
+            watermark: input.watermark,
+        };
+        GateView {
+            edge: self.channel.0,
+            watermark: self.valve.output(),
+            idle: self.valve.is_idle(),
+            ended: self.ended,
+            advancing: self.advancing.is_some(),
+            consumers: self.consumers.len(),
+            apart: self.inputs.iter().any(Input::apart),
+            inputs: self.inputs.iter().map(input).collect(),
+        }
+    }
+
+    fn pages(&self, show: &mut dyn FnMut(&Page)) {
+        for input in &self.inputs {
+            input.open.iter().for_each(|open| show(&open.page));
+            for frame in input.channel.frames() {
+                if let Body::Data { page, .. } = &frame.body {
+                    show(page);
+                }
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What runs a job: tasks, gates, exchanges, the worker of a core and the node around it.
 
 mod aside;
+mod audit;
 mod core;
 mod drive;
 mod exchange;
@@ -20,6 +21,7 @@ mod union;
 mod valve;
 mod worker;
 
+pub use audit::{GateView, InputView, OutputView};
 pub use core::Core;
 pub(crate) use exchange::{Broadcast, ByKey, Exchange, ExchangeFeed, Outlet, OutputPort};
 pub(crate) use exchange::{Rescale, RoundRobin, Route, To};

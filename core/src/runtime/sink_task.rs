@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::Core;
 use super::exchange::Outlet;
 use crate::Result;
-use crate::operator::{Feed, SplitEvent};
+use crate::operator::{Blame, Feed, SplitEvent};
 use crate::sink::SinkWriter;
 use crate::time::{Stamp, Timestamp};
 
@@ -63,13 +63,15 @@ pub(crate) trait WriterControl: 'static {
 
 impl<W: WriterControl> Outlet for Writing<W> {
     fn ready(&self) -> Result<bool> {
-        self.writer.borrow_mut().ready().map_err(|error| error.in_operator(&self.name))
+        let ready = Blame::call(&self.name, || self.writer.borrow_mut().ready());
+        ready.map_err(|error| error.in_operator(&self.name))
     }
 }
 
 impl<W: WriterControl> SinkPort for Writing<W> {
     fn finish(&self) -> Result<bool> {
-        self.writer.borrow_mut().finish().map_err(|error| error.in_operator(&self.name))
+        let finished = Blame::call(&self.name, || self.writer.borrow_mut().finish());
+        finished.map_err(|error| error.in_operator(&self.name))
     }
 }
 
@@ -94,7 +96,7 @@ pub(crate) struct SinkFeed<W, T>(pub(crate) Rc<Writing<Typed<W, T>>>);
 impl<T: 'static, W: SinkWriter<T>> SinkFeed<W, T> {
     #[inline(always)]
     fn call(&self, call: impl FnOnce(&mut W) -> Result<()>) -> Result<()> {
-        let result = call(&mut self.0.writer.borrow_mut().writer);
+        let result = Blame::call(&self.0.name, || call(&mut self.0.writer.borrow_mut().writer));
         result.map_err(|error| error.in_operator(&self.0.name))
     }
 }

@@ -16,6 +16,8 @@ pub(crate) trait SourceTask {
     fn wake_at(&self) -> Option<u64>;
     /// Ends the source as if its input were exhausted.
     fn stop(&mut self);
+    /// An output is out of credit, so the source is not read in this turn.
+    fn hold(&mut self);
     /// Whether everything was read and passed on.
     fn ended(&self) -> bool;
 }
@@ -27,6 +29,8 @@ pub(crate) struct Reading<R, N> {
     reader: R,
     next: N,
     wake_at: Option<u64>,
+    /// Since when an output keeps the source from being read.
+    held_since: Option<u64>,
     stopping: bool,
     started: bool,
     ended: bool,
@@ -40,6 +44,7 @@ impl<R, N> Reading<R, N> {
             reader,
             next,
             wake_at: None,
+            held_since: None,
             stopping: false,
             started: false,
             ended: false,
@@ -66,6 +71,9 @@ impl<R: SourceReader, N: Feed<R::Out>> SourceTask for Reading<R, N> {
             return self.end();
         }
         let core = &self.core;
+        if let Some(since) = self.held_since.take() {
+            self.next.split(SplitEvent::Paused(core.now().saturating_sub(since)))?;
+        }
         let mut output = Collecting { core, next: &mut self.next, left: budget };
         if !self.started {
             self.started = true;
@@ -78,6 +86,9 @@ impl<R: SourceReader, N: Feed<R::Out>> SourceTask for Reading<R, N> {
         core.metrics.records_in.add(read as u64);
         self.next.split(SplitEvent::Tick)?;
         self.next.flush()?;
+        if core.pressure.get() {
+            self.held_since = Some(core.now());
+        }
         self.wake_at = match status {
             SourceStatus::Finished => return self.end(),
             SourceStatus::WaitUntil(nanos) => Some(nanos),
@@ -97,6 +108,10 @@ impl<R: SourceReader, N: Feed<R::Out>> SourceTask for Reading<R, N> {
 
     fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    fn hold(&mut self) {
+        self.held_since.get_or_insert(self.core.now());
     }
 
     fn ended(&self) -> bool {
@@ -138,5 +153,76 @@ impl<T, N: Feed<T>> SourceOutput<T> for Collecting<'_, N> {
     #[inline]
     fn now(&self) -> u64 {
         self.core.now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::time::{Clock, ManualClock};
+
+    /// Has one record a poll.
+    struct Endless;
+
+    impl SourceReader for Endless {
+        type Out = ();
+        type Split = u64;
+        fn open<O: SourceOutput<()>>(&mut self, _out: &mut O) -> Result<()> {
+            Ok(())
+        }
+        fn poll<O: SourceOutput<()>>(&mut self, out: &mut O) -> Result<SourceStatus> {
+            out.collect((), 0, 0)?;
+            Ok(SourceStatus::More)
+        }
+        fn snapshot(&self) -> Vec<(u32, u64)> {
+            Vec::new()
+        }
+    }
+
+    struct Recorder(Rc<RefCell<Vec<SplitEvent>>>);
+
+    impl Feed<()> for Recorder {
+        fn feed(&mut self, _record: (), _stamp: Stamp) -> Result<()> {
+            Ok(())
+        }
+        fn watermark(&mut self, _watermark: Timestamp) -> Result<()> {
+            Ok(())
+        }
+        fn idle(&mut self, _idle: bool) -> Result<()> {
+            Ok(())
+        }
+        fn split(&mut self, event: SplitEvent) -> Result<()> {
+            self.0.borrow_mut().push(event);
+            Ok(())
+        }
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn end(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_time_without_credit_is_told_to_the_chain() {
+        let clock = ManualClock::new(0);
+        let core = Core::new(0, 1, Rc::new(clock.clone()) as Rc<dyn Clock>);
+        let events = Rc::new(RefCell::new(Vec::new()));
+        let recorder = Recorder(Rc::clone(&events));
+        let mut task = Reading::new(Rc::clone(&core), "source".into(), Endless, recorder);
+        core.pressure.set(true);
+        task.run(1).unwrap();
+        for _ in 0..2 {
+            clock.advance(5);
+            core.refresh();
+            task.hold();
+        }
+        core.pressure.set(false);
+        task.run(1).unwrap();
+        task.run(1).unwrap();
+        let (tick, paused) = (SplitEvent::Tick, SplitEvent::Paused(10));
+        assert_eq!(*events.borrow(), [tick, paused, tick, tick]);
     }
 }

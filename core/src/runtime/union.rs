@@ -59,8 +59,9 @@ impl<T: 'static> Feed<T> for UnionFeed<T> {
         let change = self.merge.valve.borrow_mut().idle(self.index, idle);
         self.apply(change)
     }
-    fn split(&mut self, _event: SplitEvent) -> Result<()> {
-        Ok(())
+    fn split(&mut self, event: SplitEvent) -> Result<()> {
+        // The splits are those of the sources in front, but time moves on for all.
+        if event == SplitEvent::Tick { self.merge.port.split(event) } else { Ok(()) }
     }
     fn flush(&mut self) -> Result<()> {
         self.merge.port.flush()

@@ -37,12 +37,20 @@ impl Valve {
         Self { inputs: vec![input; inputs], output: MIN, idle: false }
     }
 
+    pub(crate) fn output(&self) -> Timestamp {
+        self.output
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle
+    }
 
     pub(crate) fn all_ended(&self) -> bool {
         self.inputs.iter().all(|input| input.ended)
     }
 
-    /// A watermark arrives on one input; lower ones than before are ignored.
+    /// A watermark arrives on one input; lower ones than before are ignored. The last one closes the input: like
+    /// an ended one it holds nothing back, and is no reason to end the time of others that are merely idle.
     #[inline]
     pub(crate) fn watermark(&mut self, index: usize, watermark: Timestamp) -> Change {
         let output = self.output;
@@ -87,15 +95,15 @@ impl Valve {
 
     fn merge(&mut self) -> Change {
         let mut change = Change::default();
-        let active = |input: &&Input| !input.idle && !input.ended;
+        let active = |input: &&Input| !input.idle && input.watermark < MAX;
         if let Some(lowest) =
             self.inputs.iter().filter(active).filter(|i| i.aligned).map(|i| i.watermark).min()
         {
             change.watermark = self.raise(lowest);
-        } else if self.inputs.iter().all(|input| input.ended) {
+        } else if self.inputs.iter().all(|input| input.watermark == MAX) {
             change.watermark = self.raise(MAX);
         } else if !self.inputs.iter().any(|input| active(&input)) {
-            let idle = self.inputs.iter().filter(|input| !input.ended);
+            let idle = self.inputs.iter().filter(|input| input.watermark < MAX);
             let largest = idle.map(|input| input.watermark).max().unwrap_or(MIN);
             change.watermark = self.raise(largest);
             if !self.idle {
@@ -172,6 +180,20 @@ mod tests {
         valve.idle(0, true);
         assert_eq!(valve.watermark(1, 9), Change::default());
         assert_eq!(valve.watermark(1, 11), moved(11));
+    }
+
+    #[test]
+    fn the_last_watermark_of_one_input_does_not_end_the_time_of_an_idle_one() {
+        let mut valve = Valve::new(2);
+        valve.watermark(0, 10);
+        valve.watermark(1, 5);
+        valve.idle(1, true);
+        assert_eq!(valve.watermark(0, MAX), Change { watermark: None, idle: Some(true) });
+        assert_eq!(valve.end(0), Change::default());
+        assert_eq!(valve.idle(1, false), Change { watermark: None, idle: Some(false) });
+        assert_eq!(valve.watermark(1, 20), moved(20));
+        assert_eq!(valve.watermark(1, MAX), moved(MAX));
+        assert!(!valve.all_ended());
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use thalweg_net::{LinkReceiver, LinkSender};
+use thalweg_net::{LinkReceiver, LinkSender, Page};
 
+use super::audit::{GateView, OutputView};
 use super::exchange::{Outlet, OutputPort};
 use super::gate::GatePort;
 use super::pulse::Pulse;
@@ -16,6 +17,7 @@ use super::sink_task::SinkPort;
 use super::source_task::SourceTask;
 use super::Core;
 use crate::config::NetworkConfig;
+use crate::operator::Blame;
 use crate::{Error, Result};
 
 /// Records that a task may take in one turn.
@@ -38,6 +40,8 @@ pub struct Worker {
     gates: Vec<Option<Task<Rc<RefCell<dyn GatePort>>>>>,
     outputs: Vec<Option<Rc<dyn OutputPort>>>,
     sinks: Vec<Rc<dyn SinkPort>>,
+    /// How many of the sinks have finished: none is asked again.
+    finished: usize,
     links: Vec<Option<Link>>,
     /// Order in which gates run: sinks first, so that buffers come home before sources fill new ones.
     order: Vec<usize>,
@@ -95,6 +99,7 @@ impl Worker {
             gates: parts.gates,
             outputs: parts.outputs,
             sinks: parts.sinks,
+            finished: 0,
             links,
             order,
             budget: BUDGET,
@@ -196,7 +201,7 @@ impl Worker {
                 self.core.pressure.set(false);
                 self.core.refresh_nanos();
                 self.pulse.enter(gate.node);
-                let ran = inner.run(self.budget);
+                let ran = Blame::call(&gate.name, || inner.run(self.budget));
                 worked |= ran.map_err(|error| error.in_operator(&gate.name))?.worked();
             }
             while let Some((sender, channel, buffer)) = inner.next_return() {
@@ -209,8 +214,10 @@ impl Worker {
                 self.core.pressure.set(false);
                 self.core.refresh_nanos();
                 self.pulse.enter(source.node);
-                let ran = source.inner.run(self.budget);
+                let ran = Blame::call(&source.name, || source.inner.run(self.budget));
                 worked |= ran.map_err(|error| error.in_operator(&source.name))?.worked();
+            } else {
+                source.inner.hold();
             }
         }
         self.pulse.leave();
@@ -263,13 +270,32 @@ impl Worker {
         if !sources_ended || !gates_ended || !drained {
             return Ok(false);
         }
-        for sink in &self.sinks {
+        while let Some(sink) = self.sinks.get(self.finished) {
             if !sink.finish()? {
                 return Ok(false);
             }
+            self.finished += 1;
         }
         self.done = true;
         Ok(true)
+    }
+
+    /// What this worker's outputs look like, one entry per edge and receiving core: for the simulator.
+    pub fn outputs(&self) -> impl Iterator<Item = OutputView> {
+        let outputs = self.outputs.iter().flatten();
+        outputs.flat_map(|output| (0..output.receivers()).map(|to| output.view(to)))
+    }
+
+    /// What this worker's gates look like: for the simulator.
+    pub fn gates(&self) -> impl Iterator<Item = GateView> {
+        self.gates.iter().flatten().map(|gate| gate.inner.borrow().view())
+    }
+
+    /// Shows every page that has arrived at the gate of `edge` and is not consumed: for the simulator.
+    pub fn pages(&self, edge: u32, show: &mut dyn FnMut(&Page)) {
+        if let Some(gate) = self.gates.get(edge as usize).and_then(Option::as_ref) {
+            gate.inner.borrow().pages(show);
+        }
     }
 
     /// Asserts the credit invariant of every channel from this worker to `peers` while nothing else runs:

@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 use serde::Serialize;
 use thalweg::prelude::*;
 use thalweg::Result;
+use thalweg::sink::Sink;
 
 use super::digest;
 use super::rule::{HOUR_MS, Profile};
@@ -100,6 +101,29 @@ pub struct Verdict {
 /// Bad arguments.
 pub fn fraud_p(flow: &Dataflow, args: &Args) -> Result<()> {
     let options: Options = args.parse()?;
+    if options.output.as_os_str() != "blackhole" {
+        let files = FileSink::json_lines(&options.output).overwrite(options.overwrite);
+        return verdicts_into(flow, &options, files);
+    }
+    let all = flow.fingerprint("verdicts");
+    let unordered = flow.fingerprint("unordered");
+    let blackhole = Blackhole::new(move |verdict: &Verdict| {
+        let hashes = digest::hashes(verdict);
+        all.fold(hashes.verdict);
+        unordered.fold(hashes.unordered);
+    });
+    verdicts_into(flow, &options, blackhole)
+}
+
+/// Builds the job in front of a sink of the caller's; `options.output` is not looked at.
+///
+/// # Errors
+/// Bad arguments.
+pub fn verdicts_into<S: Sink<Verdict>>(
+    flow: &Dataflow,
+    options: &Options,
+    sink: S,
+) -> Result<()> {
     let draw = Draw {
         users: options.users,
         seed: options.seed,
@@ -115,12 +139,13 @@ pub fn fraud_p(flow: &Dataflow, args: &Args) -> Result<()> {
     generator = set(generator, options.rate, Generator::rate);
     generator = set(generator, options.splits, Generator::splits);
     match options.assign {
-        Assign::Index => judge(flow.source("purchases", generator), flow, &options),
+        Assign::Index => judge(flow.source("purchases", generator), sink),
         Assign::User => {
             let by_user = generator.assign_by(|purchase: &Purchase| purchase.user);
-            judge(flow.source("purchases", by_user), flow, &options)
+            judge(flow.source("purchases", by_user), sink);
         }
     }
+    Ok(())
 }
 
 fn set<G, V>(generator: G, value: Option<V>, apply: impl FnOnce(G, V) -> G) -> G {
@@ -130,33 +155,21 @@ fn set<G, V>(generator: G, value: Option<V>, apply: impl FnOnce(G, V) -> G) -> G
     }
 }
 
-fn judge<C>(purchases: Stream<Purchase, C>, flow: &Dataflow, options: &Options) -> Result<()>
+fn judge<C, S>(purchases: Stream<Purchase, C>, sink: S)
 where
     C: thalweg::operator::Chain<Purchase>,
+    S: Sink<Verdict>,
 {
     let strategy = WatermarkStrategy::monotonous().periodic(Duration::from_millis(200));
-    let verdicts = purchases
+    purchases
         .assign_timestamps(strategy)
         .map(enrich)
         .name("enrich")
         .key_by(|purchase| purchase.user)
         .flat_map_with_state("judge", ValueSpec::new("profile"), |_, purchase, profile| {
             Some(verdict(&purchase, profile))
-        });
-    if options.output.as_os_str() == "blackhole" {
-        let all = flow.fingerprint("verdicts");
-        let unordered = flow.fingerprint("unordered");
-        let blackhole = Blackhole::new(move |verdict: &Verdict| {
-            let hashes = digest::hashes(verdict);
-            all.fold(hashes.verdict);
-            unordered.fold(hashes.unordered);
-        });
-        verdicts.sink("verdicts", blackhole);
-    } else {
-        let sink = FileSink::json_lines(&options.output).overwrite(options.overwrite);
-        verdicts.sink("verdicts", sink);
-    }
-    Ok(())
+        })
+        .sink("verdicts", sink);
 }
 
 /// Adds hour of the day, category and dollars.

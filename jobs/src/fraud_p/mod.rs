@@ -8,4 +8,4 @@ pub mod rule;
 pub mod stream;
 mod zipf;
 
-pub use job::{Assign, Enriched, Options, Verdict, enrich, fraud_p};
+pub use job::{Assign, Enriched, Options, Verdict, enrich, fraud_p, verdicts_into};

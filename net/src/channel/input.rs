@@ -25,6 +25,8 @@ pub struct InputChannel {
     page_bytes: u64,
     /// Sequence number of the next frame.
     expected: u64,
+    /// Frames that went into another frame or cancelled one.
+    merged: u64,
     watermark: i64,
     ended: bool,
 }
@@ -46,6 +48,7 @@ impl InputChannel {
             pages: 0,
             page_bytes: 0,
             expected: 0,
+            merged: 0,
             watermark: i64::MIN,
             ended: false,
         }
@@ -123,6 +126,11 @@ impl InputChannel {
         self.expected
     }
 
+    /// Frames received that merged with the one before them instead of being queued.
+    pub fn merged(&self) -> u64 {
+        self.merged
+    }
+
     /// Whether the channel's end was received and everything before it processed.
     #[inline]
     pub fn ended(&self) -> bool {
@@ -177,16 +185,21 @@ impl InputChannel {
             (Body::Watermark(new), Some(Body::Watermark(old))) => {
                 self.watermark = *new;
                 *old = *new;
+                self.merged += 1;
             }
             (Body::Watermark(new), Some(Body::Data { watermark: old, .. })) => {
                 self.watermark = *new;
                 *old = *new;
+                self.merged += 1;
             }
             // Nothing happened in between, so the channel is what it was before both.
             (Body::Active, Some(Body::Idle)) | (Body::Idle, Some(Body::Active)) => {
                 self.frames.pop_back();
+                self.merged += 1;
             }
-            (Body::Idle, Some(Body::Idle)) | (Body::Active, Some(Body::Active)) => {}
+            (Body::Idle, Some(Body::Idle)) | (Body::Active, Some(Body::Active)) => {
+                self.merged += 1;
+            }
             _ => self.append(frame),
         }
     }

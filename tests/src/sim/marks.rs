@@ -1,0 +1,68 @@
+//! Counters of interesting situations: a simulator that never gets into them proves nothing.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// Every mark. A run over many seeds fails if one of them was never reached.
+pub const MARKS: &[&str] = &[
+    "a task stopped in the middle of a page by lack of credit",
+    "a task stopped in the middle of a page with credit left",
+    "a core had work and could do nothing",
+    "a channel went beyond its credits",
+    "a record was larger than a buffer",
+    "a page left partly filled",
+    "a page left full",
+    "a page held one record",
+    "the watermark moved in the middle of a page",
+    "a link was full",
+    "control frames merged at the receiver",
+    "a channel fell idle",
+    "an idle channel woke up",
+    "a gate fell idle",
+    "an idle gate woke up",
+    "one consumer of a gate was ahead of another",
+    "an input ended while others went on",
+    "a core was done before another",
+    "a sink refused records",
+    "a sink needed several calls to finish",
+    "a record was refused and went to the dead letters",
+    "a periodic watermark reached a sink",
+    "a periodic watermark was made behind an exchange",
+    "a watermark reached a sink behind several splits",
+    "faults ended before the job did",
+    "the clock jumped",
+    "one record became a thousand",
+];
+
+thread_local! {
+    static SEEN: RefCell<BTreeMap<&'static str, u64>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Counts a situation; see [`seen!`](crate::seen).
+pub fn note(mark: &'static str) {
+    debug_assert!(MARKS.contains(&mark), "\"{mark}\" is not listed");
+    SEEN.with(|seen| *seen.borrow_mut().entry(mark).or_default() += 1);
+}
+
+/// What this thread has counted since the last call.
+pub fn take() -> BTreeMap<&'static str, u64> {
+    SEEN.with(|seen| std::mem::take(&mut *seen.borrow_mut()))
+}
+
+/// The marks that were never reached.
+pub fn missing(counts: &BTreeMap<&'static str, u64>) -> Vec<&'static str> {
+    MARKS.iter().copied().filter(|mark| !counts.contains_key(mark)).collect()
+}
+
+/// Counts an interesting situation: `seen!("a link was full")`, or only if a condition holds.
+#[macro_export]
+macro_rules! seen {
+    ($mark:literal) => {
+        $crate::sim::marks::note($mark)
+    };
+    ($mark:literal, if $condition:expr) => {
+        if $condition {
+            $crate::sim::marks::note($mark)
+        }
+    };
+}

@@ -1,0 +1,173 @@
+//! The sink of simulated jobs: keeps rows, checks the order of calls, and refuses records now and then.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use thalweg::Result;
+use thalweg::sink::{Sink, SinkContext, SinkWriter};
+use thalweg::time::{MAX, MIN, Stamp, Timestamp};
+
+use super::Random;
+use crate::seen;
+
+/// An output record as it is compared: a key within which order counts, and every field as text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row {
+    /// Records of one key are compared in order.
+    pub key: u64,
+    /// The whole record.
+    pub text: String,
+}
+
+/// Rows by sink.
+pub type Rows = BTreeMap<String, Vec<Row>>;
+
+/// What the sinks of one run have kept; copies share it.
+#[derive(Debug, Clone, Default)]
+pub struct Outputs(Arc<Mutex<Rows>>);
+
+impl Outputs {
+    /// Takes everything.
+    pub fn take(&self) -> Rows {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn append(&self, sink: &str, rows: &mut Vec<Row>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get_mut(sink) {
+            Some(kept) => kept.append(rows),
+            None => drop(all.insert(sink.to_owned(), std::mem::take(rows))),
+        }
+    }
+}
+
+/// How a sink behaves and what it demands.
+#[derive(Debug, Clone)]
+pub struct Manners {
+    /// Percentage of `ready` that it refuses.
+    pub refuses: u64,
+    /// Demands that no record comes behind a watermark that has passed its timestamp.
+    pub punctual: bool,
+    /// Called with each watermark but the last.
+    pub on_watermark: fn(),
+    /// Chooses when it refuses.
+    pub random: Random,
+}
+
+/// A sink that keeps what it is given.
+#[derive(Clone)]
+pub struct Probe<F> {
+    name: Rc<str>,
+    outputs: Outputs,
+    manners: Manners,
+    row: F,
+}
+
+impl<F> Probe<F> {
+    /// Keeps the rows that `row` makes of records, under the sink's name.
+    pub fn new(name: &str, outputs: &Outputs, manners: &Manners, row: F) -> Self {
+        let (outputs, manners) = (outputs.clone(), manners.clone());
+        Self { name: name.into(), outputs, manners, row }
+    }
+}
+
+impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> Sink<T> for Probe<F> {
+    type Writer = Probing<F>;
+
+    fn kind(&self) -> &'static str {
+        "probe"
+    }
+
+    fn writer(self, cx: SinkContext) -> Result<Self::Writer> {
+        let random = self.manners.random.fork(&format!("{} {}", self.name, cx.core.index()));
+        Ok(Probing {
+            probe: self,
+            random,
+            staged: Vec::new(),
+            watermark: MIN,
+            ended: false,
+            finished: false,
+            asked: 0,
+        })
+    }
+}
+
+/// The probe of one core.
+pub struct Probing<F> {
+    probe: Probe<F>,
+    random: Random,
+    staged: Vec<Row>,
+    watermark: Timestamp,
+    ended: bool,
+    finished: bool,
+    /// How often `finish` was called.
+    asked: u64,
+}
+
+impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> SinkWriter<T> for Probing<F> {
+    type Committable = ();
+
+    fn ready(&mut self) -> Result<bool> {
+        let refuse = self.random.chance(self.probe.manners.refuses);
+        seen!("a sink refused records", if refuse && !self.ended);
+        Ok(!refuse)
+    }
+
+    fn write(&mut self, record: T, stamp: Stamp) -> Result<()> {
+        let name = &self.probe.name;
+        assert!(!self.ended, "sink {name}: a record came after the end");
+        assert!(self.watermark < MAX, "sink {name}: a record came after the last watermark");
+        if self.probe.manners.punctual && stamp.timestamp != MIN {
+            let (at, watermark) = (stamp.timestamp, self.watermark);
+            assert!(at > watermark, "sink {name}: a record of {at} came behind {watermark}");
+        }
+        let (key, text) = (self.probe.row)(&record);
+        self.staged.push(Row { key, text });
+        Ok(())
+    }
+
+    fn watermark(&mut self, watermark: Timestamp) -> Result<()> {
+        let (name, last) = (&self.probe.name, self.watermark);
+        assert!(watermark > last, "sink {name}: watermark {watermark} after {last}");
+        assert!(!self.ended, "sink {name}: watermark {watermark} after the end");
+        self.watermark = watermark;
+        if watermark != MAX {
+            (self.probe.manners.on_watermark)();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.probe.outputs.append(&self.probe.name, &mut self.staged);
+        Ok(())
+    }
+
+    fn seal(&mut self, _checkpoint: u64) -> Result<Vec<()>> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _committables: Vec<()>) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let name = &self.probe.name;
+        assert!(!self.ended, "sink {name}: a second end");
+        assert_eq!(self.watermark, MAX, "sink {name}: an end without the last watermark");
+        let unflushed = self.staged.len();
+        assert_eq!(unflushed, 0, "sink {name}: an end with records that were not flushed");
+        self.ended = true;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<bool> {
+        assert!(self.ended, "sink {}: asked to finish before its end", self.probe.name);
+        assert!(!self.finished, "sink {}: asked again after it had finished", self.probe.name);
+        self.asked += 1;
+        let finished = !self.random.chance(self.probe.manners.refuses);
+        seen!("a sink needed several calls to finish", if finished && self.asked > 1);
+        self.finished = finished;
+        Ok(finished)
+    }
+}
