@@ -54,14 +54,14 @@ pub(crate) fn row_hash(key: u64, entry: u64) -> u64 {
     key.wrapping_add(entry.wrapping_mul(ODD))
 }
 
-/// The hash of a row's key that stands in a table.
-pub(crate) fn hash_of_row<K: Key, E: Key>(row: &(K, E)) -> u64 {
-    row_hash(row.0.with_encoded(key::hash), row.1.key_hash())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use thalweg_state::key;
+
+    fn hash_of_row<K: Key, E: Key>(row: &(K, E)) -> u64 {
+        row_hash(row.0.with_encoded(key::hash), row.1.key_hash())
+    }
 
     #[test]
     fn a_row_key_is_the_encoding_of_the_pair() {
