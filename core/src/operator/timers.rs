@@ -1,5 +1,9 @@
 //! The timers of a keyed operator: event time and processing time.
 
+mod runs;
+
+pub(crate) use runs::TimerRuns;
+
 use thalweg_state::{Key, KeyRef, TimerRef, Timers};
 
 use crate::time::Timestamp;

@@ -16,7 +16,7 @@ use thalweg_state::{Key, KeyRef, State, key};
 
 use super::aggregate::AggregateFn;
 use super::keyed::{ahead, IntoConsumer, key_of, stamp_of};
-use super::timers::{TIMERS_PER_TURN, TimerSet};
+use super::timers::{TIMERS_PER_TURN, TimerRuns};
 use super::{Blame, Feed};
 use crate::error::Kind;
 use crate::record::Record;
@@ -48,7 +48,7 @@ pub struct Windowed<K: Key, T, A, G: Trigger, F: AggregateFn<T>, E> {
     core: Rc<Core>,
     settings: Settings<T, A, G, F, E>,
     store: Store<(K, i64), WindowRow<F::Acc, G::State>>,
-    timers: TimerSet<K>,
+    timers: TimerRuns,
     sides: Rc<SideOutputs>,
     watermark: Timestamp,
 }
@@ -66,7 +66,7 @@ impl<K: Key, T, A, G: Trigger, F: AggregateFn<T>, E> Windowed<K, T, A, G, F, E> 
             core,
             settings,
             store,
-            timers: TimerSet::new(),
+            timers: TimerRuns::new(),
             sides,
             watermark: MIN,
         }
@@ -182,12 +182,12 @@ where
             self.next.feed(output, stamp)?;
         }
         operator.store.adjust_heap(change);
-        for timestamp in self.wanted.drain(..) {
-            operator.timers.register(key, window.start, timestamp);
-        }
         let cleanup = cleanup_time(&window, *lateness_ms);
         if new && cleanup != MAX {
             operator.timers.register(key, window.start, cleanup);
+        }
+        for timestamp in self.wanted.drain(..).filter(|timestamp| !new || *timestamp != cleanup) {
+            operator.timers.register(key, window.start, timestamp);
         }
         if result.purges() {
             drop(operator.store.remove(row_key));

@@ -1,6 +1,6 @@
 //! The key of a row that belongs to a key: `key | entry` or `key | namespace`.
 
-use thalweg_state::{Key, KeyRef, key};
+use thalweg_state::{Key, KeyRef};
 
 /// Builds the encodings of `(K, E)` from a key that is encoded already.
 pub(crate) struct RowKey {

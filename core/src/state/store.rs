@@ -216,15 +216,6 @@ impl<K: Key, V: Row> Store<K, V> {
         }
     }
 
-    /// Number of rows, those that have expired and were not found yet included.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        match &self.rows {
-            Rows::Plain(table) => table.len(),
-            Rows::Expiring(rows) => rows.table.len(),
-        }
-    }
-
     /// Lets go of the expired among the next few rows.
     #[inline]
     pub(crate) fn sweep_some(&mut self) {
