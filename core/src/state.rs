@@ -1,7 +1,7 @@
 //! Declared state, as operators and user code hold it.
 //!
-//! Every state has one table per core. Handles refer to the key of the record or timer that is being
-//! processed; the operator sets it, prefetches the tables and lets expired values go.
+//! Every state has one table per core. Handles refer to the key of the record or timer that is
+//! being processed; the operator sets it, prefetches the tables and lets expired values go.
 
 mod folding;
 mod list;

@@ -1,7 +1,7 @@
 //! Helpers for tests of jobs and operators.
 //!
-//! [`Harness`] drives the engine's own workers with event time, processing time and watermarks by hand;
-//! [`outputs`] runs a bounded stream to its end.
+//! [`Harness`] drives the engine's own workers with event time, processing time and watermarks by
+//! hand; [`outputs`] runs a bounded stream to its end.
 
 mod harness;
 mod input;

@@ -252,7 +252,8 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
         Stream::new(self.flow, node, PortRoot(union.port()))
     }
 
-    /// The records that the last operator sent to `tag`.
+    /// The records that the last operator sent to `tag`. The stream itself has to end in a sink too, or the
+    /// operator is not there.
     pub fn side_output<S: 'static>(&self, tag: &Tag<S>) -> Stream<S> {
         let port = self.flow.side(self.node, tag);
         let node = self.flow.add_fused(self.node, "side_output", None);
@@ -426,7 +427,9 @@ where
     ///         .from_iter("text", ["1", "x"])
     ///         .try_map(|text| text.parse::<u64>())
     ///         .or_dead_letter(&bad);
-    ///     numbers.side_output(&bad).map(|letter: Rejected<&str>| letter.error)
+    ///     let letters = numbers.side_output(&bad).map(|letter: Rejected<&str>| letter.error);
+    ///     numbers.sink("numbers", Blackhole::new(|_: &u64| ()));
+    ///     letters
     /// });
     /// assert_eq!(out, ["invalid digit found in string"]);
     /// ```

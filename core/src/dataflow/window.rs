@@ -37,8 +37,8 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
     ///         .assign_timestamps(WatermarkStrategy::monotonous().with_timestamps(|t| *t))
     ///         .key_by(|_| 0u8)
     ///         .window(TumblingWindows::of(Duration::from_millis(10)))
-    ///         .aggregate("n", Fold::new(|| 0, |n: &mut u64, _: i64| *n += 1), |_, w, n| (w.end, n))
-    /// });
+    ///         .aggregate("n", Fold::new(|| 0, |n: &mut u64, _: i64| *n += 1), |_, w, n| (w.end,
+    /// n)) });
     /// assert_eq!(out, [(10, 2), (20, 1)]);
     /// ```
     pub fn window<A: WindowAssigner>(self, assigner: A) -> WindowedStream<K, T, A> {
@@ -56,7 +56,8 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
 }
 
 impl<K: Key, T: Record, A: WindowAssigner, G: Trigger> WindowedStream<K, T, A, G> {
-    /// Keeps a window for `lateness` behind its end: a record that comes in that time fires it again.
+    /// Keeps a window for `lateness` behind its end: a record that comes in that time fires it
+    /// again.
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
         self.lateness_ms = millis(lateness);
         self
@@ -73,13 +74,14 @@ impl<K: Key, T: Record, A: WindowAssigner, G: Trigger> WindowedStream<K, T, A, G
         }
     }
 
-    /// Sends late records to a side output of the operator; without it they are dropped and counted.
+    /// Sends late records to a side output of the operator; without it they are dropped and
+    /// counted.
     pub fn late_output(self, tag: &Tag<T>) -> Self {
         self.late_output_with(tag, |record, _watermark| record)
     }
 
-    /// As [`WindowedStream::late_output`], with what `make` makes of a late record and the watermark that it was
-    /// behind.
+    /// As [`WindowedStream::late_output`], with what `make` makes of a late record and the
+    /// watermark that it was behind.
     pub fn late_output_with<S: 'static>(
         mut self,
         tag: &Tag<S>,
@@ -93,8 +95,8 @@ impl<K: Key, T: Record, A: WindowAssigner, G: Trigger> WindowedStream<K, T, A, G
         self
     }
 
-    /// Folds the records of each key and window into an accumulator and emits what `emit` makes of the key, the
-    /// window and the result, with the window's last millisecond as its timestamp.
+    /// Folds the records of each key and window into an accumulator and emits what `emit` makes of
+    /// the key, the window and the result, with the window's last millisecond as its timestamp.
     ///
     /// ```
     /// # use thalweg::prelude::*;
@@ -108,7 +110,10 @@ impl<K: Key, T: Record, A: WindowAssigner, G: Trigger> WindowedStream<K, T, A, G
     ///     .sink("out", Print::new());
     /// # }
     /// ```
-    #[allow(clippy::type_complexity, reason = "the chain says how the stream was made")]
+    #[allow(
+        clippy::type_complexity,
+        reason = "the chain says how the stream was made"
+    )]
     pub fn aggregate<F, U, E>(
         self,
         name: &str,
@@ -120,7 +125,13 @@ impl<K: Key, T: Record, A: WindowAssigner, G: Trigger> WindowedStream<K, T, A, G
         U: 'static,
         E: FnMut(&K, &TimeWindow, F::Out) -> U + 'static,
     {
-        let Self { keyed, assigner, trigger, lateness_ms, late } = self;
+        let Self {
+            keyed,
+            assigner,
+            trigger,
+            lateness_ms,
+            late,
+        } = self;
         let states = vec![StateInfo {
             name: "window".to_owned(),
             kind: "window",
@@ -128,7 +139,14 @@ impl<K: Key, T: Record, A: WindowAssigner, G: Trigger> WindowedStream<K, T, A, G
         }];
         keyed.operate("window", name, states, |flow, node, name| {
             let late = late.map(|make| make(flow, node));
-            let settings = Settings { assigner, trigger, lateness_ms, late, aggregate, emit };
+            let settings = Settings {
+                assigner,
+                trigger,
+                lateness_ms,
+                late,
+                aggregate,
+                emit,
+            };
             Windowed::new(name, Rc::clone(&flow.core), settings, flow.sides(node))
         })
     }
@@ -145,15 +163,15 @@ impl<K: Key, T: Record, A: WindowAssigner, G: Trigger> WindowedStream<K, T, A, G
     ///     .sink("out", Print::new());
     /// # }
     /// ```
-    #[allow(clippy::type_complexity, reason = "the chain says how the stream was made")]
+    #[allow(
+        clippy::type_complexity,
+        reason = "the chain says how the stream was made"
+    )]
     pub fn reduce<F>(
         self,
         name: &str,
         reduce: F,
-    ) -> Stream<
-        T,
-        KeyedRoot<T, Windowed<K, T, A, G, Reducing<F>, fn(&K, &TimeWindow, T) -> T>>,
-    >
+    ) -> Stream<T, KeyedRoot<T, Windowed<K, T, A, G, Reducing<F>, fn(&K, &TimeWindow, T) -> T>>>
     where
         T: Clone,
         F: Fn(T, T) -> T + 'static,

@@ -1,7 +1,7 @@
 //! Keyed processes: user code with states, timers and side outputs.
 //!
-//! What a process emits is staged per call and handed on right behind it, so an early stop lies between two
-//! records or between two timers, never inside one.
+//! What a process emits is staged per call and handed on right behind it, so an early stop lies
+//! between two records or between two timers, never inside one.
 
 mod context;
 
@@ -11,7 +11,7 @@ use std::rc::Rc;
 use thalweg_net::PageView;
 use thalweg_state::{Key, KeyRef, key};
 
-use super::keyed::{ahead, IntoConsumer, key_of, stamp_of};
+use super::keyed::{IntoConsumer, ahead, key_of, stamp_of};
 use super::timers::{TIMERS_PER_TURN, TimerSet};
 use super::{Blame, Feed};
 use crate::Result;
@@ -42,7 +42,8 @@ pub struct Timer {
 
 /// User code that is called for every record of a key and for every timer that it registered.
 ///
-/// States are declared when the process is made (see `KeyedStream::process`). An error ends the attempt.
+/// States are declared when the process is made (see `KeyedStream::process`). An error ends the
+/// attempt.
 ///
 /// ```
 /// use thalweg::prelude::*;
@@ -51,7 +52,8 @@ pub struct Timer {
 /// }
 /// impl KeyedProcess<String, String> for Count {
 ///     type Out = (String, u64);
-///     fn process(&mut self, word: String, cx: &mut ProcessContext<String, Self::Out>) -> thalweg::Result<()> {
+///     fn process(&mut self, word: String, cx: &mut ProcessContext<String, Self::Out>) ->
+/// thalweg::Result<()> {
 ///         *self.count.or_default() += 1;
 ///         cx.emit((word, *self.count.or_default()));
 ///         Ok(())
@@ -65,8 +67,9 @@ pub trait KeyedProcess<K: Key, In>: 'static {
     /// Takes a record of the current key.
     fn process(&mut self, record: In, cx: &mut ProcessContext<'_, K, Self::Out>) -> Result<()>;
 
-    /// A timer of the current key fires. Timers fire in the order of their timestamps, those of event time as
-    /// soon as the watermark has reached them and before it moves on to the next operator.
+    /// A timer of the current key fires. Timers fire in the order of their timestamps, those of
+    /// event time as soon as the watermark has reached them and before it moves on to the next
+    /// operator.
     fn on_timer(
         &mut self,
         _timer: Timer,
@@ -170,7 +173,10 @@ where
 
     fn fire(&mut self, timer: Timer, stamp: Stamp) -> Result<()> {
         let bytes = std::mem::take(&mut self.timer_key);
-        let current = KeyRef { hash: key::hash(&bytes), bytes: &bytes };
+        let current = KeyRef {
+            hash: key::hash(&bytes),
+            bytes: &bytes,
+        };
         let fired = self.call(current, stamp, timer.timestamp, |process, cx| {
             process.on_timer(timer, cx)
         });
@@ -187,7 +193,9 @@ where
     N: Feed<P::Out>,
 {
     fn prefetch(&mut self, page: &PageView<'_, T>, range: Range<usize>) {
-        self.operator.states.prefetch(range.map(|index| page.head(index).hash));
+        self.operator
+            .states
+            .prefetch(range.map(|index| page.head(index).hash));
     }
 
     fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize> {
@@ -197,9 +205,12 @@ where
             }
             self.prefetch(page, ahead(page, index));
             let stamp = stamp_of(page, index);
-            self.call(key_of(page, index), stamp, stamp.timestamp, |process, cx| {
-                process.process(page.record(index), cx)
-            })?;
+            self.call(
+                key_of(page, index),
+                stamp,
+                stamp.timestamp,
+                |process, cx| process.process(page.record(index), cx),
+            )?;
         }
         Ok(range.end)
     }
@@ -214,7 +225,10 @@ where
             left -= 1;
             let due = self.operator.event.pop(watermark, &mut self.timer_key);
             let Some((timestamp, _)) = due else { break };
-            let timer = Timer { timestamp, domain: TimeDomain::Event };
+            let timer = Timer {
+                timestamp,
+                domain: TimeDomain::Event,
+            };
             let origin = self.operator.core.now();
             self.fire(timer, Stamp { timestamp, origin })?;
         }
@@ -233,15 +247,28 @@ where
             left -= 1;
             let due = self.operator.processing.pop(now, &mut self.timer_key);
             let Some((timestamp, _)) = due else { break };
-            let timer = Timer { timestamp, domain: TimeDomain::Processing };
+            let timer = Timer {
+                timestamp,
+                domain: TimeDomain::Processing,
+            };
             let origin = self.operator.core.now();
-            self.fire(timer, Stamp { timestamp: MIN, origin })?;
+            self.fire(
+                timer,
+                Stamp {
+                    timestamp: MIN,
+                    origin,
+                },
+            )?;
         }
         Ok(true)
     }
 
     fn next_processing_timer(&self) -> Option<i64> {
-        let next = self.operator.processing.next().min(self.operator.states.round_at());
+        let next = self
+            .operator
+            .processing
+            .next()
+            .min(self.operator.states.round_at());
         (next != i64::MAX).then_some(next)
     }
 

@@ -33,14 +33,22 @@ impl<K: Key> TimerSet<K> {
 
     pub(crate) fn register(&mut self, key: KeyRef<'_>, namespace: i64, timestamp: Timestamp) {
         let key = key.bytes;
-        if self.timers.register(TimerRef { timestamp, key, namespace }) {
+        if self.timers.register(TimerRef {
+            timestamp,
+            key,
+            namespace,
+        }) {
             self.next = self.next.min(timestamp);
         }
     }
 
     pub(crate) fn delete(&mut self, key: KeyRef<'_>, namespace: i64, timestamp: Timestamp) {
         let key = key.bytes;
-        if self.timers.delete(TimerRef { timestamp, key, namespace }) {
+        if self.timers.delete(TimerRef {
+            timestamp,
+            key,
+            namespace,
+        }) {
             self.look();
         }
     }

@@ -1,8 +1,8 @@
 //! Windows: records of a key grouped by time, folded into one accumulator per window.
 //!
-//! A window's row is keyed by the key and the window's start (its namespace). A record is late for a window if
-//! `max_timestamp + allowed lateness <= watermark`; until then the window's row lives, and a record that comes
-//! behind the window's end fires it again at once.
+//! A window's row is keyed by the key and the window's start (its namespace). A record is late for
+//! a window if `max_timestamp + allowed lateness <= watermark`; until then the window's row lives,
+//! and a record that comes behind the window's end fires it again at once.
 
 mod assigner;
 mod trigger;
@@ -15,7 +15,7 @@ use thalweg_net::PageView;
 use thalweg_state::{Key, KeyRef, State, key};
 
 use super::aggregate::AggregateFn;
-use super::keyed::{ahead, IntoConsumer, key_of, stamp_of};
+use super::keyed::{IntoConsumer, ahead, key_of, stamp_of};
 use super::timers::{TIMERS_PER_TURN, TimerRuns};
 use super::{Blame, Feed};
 use crate::error::Kind;
@@ -25,8 +25,8 @@ use crate::state::{RowKey, StateSpec, Store, WindowRow, row_hash};
 use crate::time::{MAX, MIN, Stamp, Timestamp};
 use crate::{Error, Result};
 
-pub use assigner::{TimeWindow, TumblingWindows, WindowAssigner};
 pub(crate) use assigner::millis;
+pub use assigner::{TimeWindow, TumblingWindows, WindowAssigner};
 pub use trigger::{EventTimeTrigger, Trigger, TriggerContext, TriggerResult};
 
 /// Takes a late record with its stamp and the watermark that it was behind.
@@ -132,7 +132,10 @@ where
             return Err(no_timestamp());
         }
         self.windows.clear();
-        self.operator.settings.assigner.assign(stamp.timestamp, &mut self.windows);
+        self.operator
+            .settings
+            .assigner
+            .assign(stamp.timestamp, &mut self.windows);
         let (lateness, watermark) = (self.operator.settings.lateness_ms, self.operator.watermark);
         let mut late = true;
         for at in 0..self.windows.len() {
@@ -142,7 +145,11 @@ where
                 self.add(page, index, window)?;
             }
         }
-        if late { self.refuse(page.record(index), stamp) } else { Ok(()) }
+        if late {
+            self.refuse(page.record(index), stamp)
+        } else {
+            Ok(())
+        }
     }
 
     #[cold]
@@ -163,9 +170,18 @@ where
         let key = key_of(page, index);
         let stamp = stamp_of(page, index);
         let operator = &mut self.operator;
-        let Settings { trigger, aggregate, emit, lateness_ms, .. } = &mut operator.settings;
+        let Settings {
+            trigger,
+            aggregate,
+            emit,
+            lateness_ms,
+            ..
+        } = &mut operator.settings;
         let row_key = self.row.in_namespace::<K>(key, window.start);
-        let made = || WindowRow { acc: aggregate.create(), trigger: G::State::default() };
+        let made = || WindowRow {
+            acc: aggregate.create(),
+            trigger: G::State::default(),
+        };
         let (pair, row, new) = operator.store.get_or_insert_with(row_key, made);
         let before = if new { 0 } else { row.owned(pair) };
         let mut cx = TriggerContext::new(operator.watermark, new, &mut self.wanted);
@@ -178,7 +194,10 @@ where
             let output = Blame::call(&operator.name, || {
                 emit(&pair.0, &window, aggregate.result(&row.acc))
             });
-            let stamp = Stamp { timestamp: window.max_timestamp(), ..stamp };
+            let stamp = Stamp {
+                timestamp: window.max_timestamp(),
+                ..stamp
+            };
             self.next.feed(output, stamp)?;
         }
         operator.store.adjust_heap(change);
@@ -186,7 +205,11 @@ where
         if new && cleanup != MAX {
             operator.timers.register(key, window.start, cleanup);
         }
-        for timestamp in self.wanted.drain(..).filter(|timestamp| !new || *timestamp != cleanup) {
+        for timestamp in self
+            .wanted
+            .drain(..)
+            .filter(|timestamp| !new || *timestamp != cleanup)
+        {
             operator.timers.register(key, window.start, timestamp);
         }
         if result.purges() {
@@ -198,12 +221,23 @@ where
     /// A window's timer is due.
     fn fire(&mut self, timestamp: Timestamp, namespace: i64) -> Result<()> {
         let operator = &mut self.operator;
-        let Settings { assigner, trigger, aggregate, emit, lateness_ms, .. } =
-            &mut operator.settings;
+        let Settings {
+            assigner,
+            trigger,
+            aggregate,
+            emit,
+            lateness_ms,
+            ..
+        } = &mut operator.settings;
         let window = assigner.window(namespace);
-        let key = KeyRef { hash: key::hash(&self.timer_key), bytes: &self.timer_key };
+        let key = KeyRef {
+            hash: key::hash(&self.timer_key),
+            bytes: &self.timer_key,
+        };
         let row_key = self.row.in_namespace::<K>(key, namespace);
-        let Some(row) = operator.store.get_mut(row_key) else { return Ok(()) };
+        let Some(row) = operator.store.get_mut(row_key) else {
+            return Ok(());
+        };
         let mut cx = TriggerContext::new(operator.watermark, false, &mut self.wanted);
         let result = Blame::call(&operator.name, || {
             trigger.on_event_time(timestamp, &window, &mut row.trigger, &mut cx)
@@ -214,7 +248,13 @@ where
                 emit(&owner, &window, aggregate.result(&row.acc))
             });
             let timestamp = window.max_timestamp();
-            self.next.feed(output, Stamp { timestamp, origin: operator.core.now() })?;
+            self.next.feed(
+                output,
+                Stamp {
+                    timestamp,
+                    origin: operator.core.now(),
+                },
+            )?;
         }
         for timestamp in self.wanted.drain(..) {
             operator.timers.register(key, namespace, timestamp);
@@ -245,9 +285,14 @@ where
                 continue;
             }
             self.windows.clear();
-            operator.settings.assigner.assign(head.timestamp, &mut self.windows);
+            operator
+                .settings
+                .assigner
+                .assign(head.timestamp, &mut self.windows);
             for window in &self.windows {
-                operator.store.prefetch(row_hash(head.hash, window.start as u64));
+                operator
+                    .store
+                    .prefetch(row_hash(head.hash, window.start as u64));
             }
         }
     }
@@ -273,7 +318,9 @@ where
             }
             left -= 1;
             let due = self.operator.timers.pop(watermark, &mut self.timer_key);
-            let Some((timestamp, namespace)) = due else { break };
+            let Some((timestamp, namespace)) = due else {
+                break;
+            };
             self.fire(timestamp, namespace)?;
         }
         self.operator.sides.watermark(watermark)?;
@@ -302,7 +349,11 @@ where
 
 #[cold]
 fn no_timestamp() -> Error {
-    Error::new(Kind::User, "a record without a timestamp cannot be put into a window").with_hint(
+    Error::new(
+        Kind::User,
+        "a record without a timestamp cannot be put into a window",
+    )
+    .with_hint(
         "assign timestamps in front of it: \
          .assign_timestamps(WatermarkStrategy::…(…).with_timestamps(|record| …))",
     )

@@ -40,7 +40,9 @@ impl SideOutputs {
         if let Some(captured) = &self.captured {
             port.fall_back_to(Capture(captured.of(tag)?));
         }
-        self.ports.borrow_mut().push((tag.name().to_owned(), Rc::clone(&port) as _));
+        self.ports
+            .borrow_mut()
+            .push((tag.name().to_owned(), Rc::clone(&port) as _));
         Ok(port)
     }
 
@@ -79,7 +81,10 @@ impl SideOutputs {
     }
 
     fn each(&self, call: impl Fn(&dyn SidePort) -> Result<()>) -> Result<()> {
-        self.ports.borrow().iter().try_for_each(|(_, port)| call(&**port))
+        self.ports
+            .borrow()
+            .iter()
+            .try_for_each(|(_, port)| call(&**port))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A list per key: a row per element and a head row per key.
 //!
-//! Elements are numbered in the order in which they were added. One that has expired leaves a gap; the head
-//! knows the range of numbers and how many elements are there.
+//! Elements are numbered in the order in which they were added. One that has expired leaves a gap;
+//! the head knows the range of numbers and how many elements are there.
 
 use std::cell::{Ref, RefCell};
 use std::rc::Rc;
@@ -138,7 +138,10 @@ pub(crate) struct ListCell<K: Key, V: State> {
 
 impl<K: Key, V: State> ListCell<K, V> {
     pub(crate) fn new(scope: Rc<Scope>, core: &Rc<Core>, spec: &StateSpec) -> Self {
-        let heads = StateSpec { ttl: None, ..spec.clone() };
+        let heads = StateSpec {
+            ttl: None,
+            ..spec.clone()
+        };
         Self {
             scope,
             heads: RefCell::new(Store::new(Rc::clone(core), &heads)),
@@ -181,7 +184,9 @@ impl<K: Key, V: State> ListCell<K, V> {
 
     fn sweep_some(&self) {
         if self.rows.borrow().expires() {
-            self.rows.borrow_mut().expired_some(&mut self.expired.borrow_mut());
+            self.rows
+                .borrow_mut()
+                .expired_some(&mut self.expired.borrow_mut());
             self.drop_expired();
         }
     }
@@ -264,7 +269,9 @@ impl<K: Key, V: State> StateTable for ListCell<K, V> {
         self.rows.borrow().round_at()
     }
     fn sweep_slice(&self) {
-        self.rows.borrow_mut().expired_slice(&mut self.expired.borrow_mut());
+        self.rows
+            .borrow_mut()
+            .expired_slice(&mut self.expired.borrow_mut());
         self.drop_expired();
     }
 }

@@ -48,7 +48,8 @@ impl RowKey {
     }
 }
 
-/// The place of a row in its table: the key's hash moved on by the entry's, no second pass over the key.
+/// The place of a row in its table: the key's hash moved on by the entry's, no second pass over the
+/// key.
 #[inline]
 pub(crate) fn row_hash(key: u64, entry: u64) -> u64 {
     key.wrapping_add(entry.wrapping_mul(ODD))

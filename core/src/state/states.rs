@@ -101,11 +101,7 @@ impl<K: Key> States<K> {
         self.core.metrics.histogram(name)
     }
 
-    fn value_of_kind<S: State>(
-        &mut self,
-        kind: &'static str,
-        spec: &StateSpec,
-    ) -> ValueState<S> {
+    fn value_of_kind<S: State>(&mut self, kind: &'static str, spec: &StateSpec) -> ValueState<S> {
         self.infos.push(spec.info(kind, S::FINGERPRINT));
         let scope = Rc::clone(&self.scope);
         let cell = Rc::new(ValueCell::<K, S>::new(scope, Rc::clone(&self.core), spec));

@@ -1,8 +1,8 @@
 //! One table of one state, with or without a time to live.
 //!
-//! Time is the core's wall clock as of this turn. An expired row is removed when it is looked up; the others
-//! go by and by: a few lines are looked at per access, and from time to time the whole table in slices, so
-//! that memory returns to its baseline without traffic too.
+//! Time is the core's wall clock as of this turn. An expired row is removed when it is looked up;
+//! the others go by and by: a few lines are looked at per access, and from time to time the whole
+//! table in slices, so that memory returns to its baseline without traffic too.
 
 use std::rc::Rc;
 
@@ -20,7 +20,8 @@ const LINES_PER_SLICE: usize = 1024;
 /// Whole rounds are at least this many milliseconds apart.
 const ROUND_MIN_MS: i64 = 100;
 
-/// Stamp of an expired row that was seen once because the time to live allows it: it is not seen again.
+/// Stamp of an expired row that was seen once because the time to live allows it: it is not seen
+/// again.
 const SEEN: i64 = i64::MIN;
 
 /// What a table holds: says how much memory it owns outside itself.
@@ -99,13 +100,15 @@ impl<K: Key, V: Row> Store<K, V> {
             Rows::Expiring(rows) => {
                 let stamped = rows.table.get(key)?;
                 let now = self.core.wall_millis();
-                rows.ttl.is_visible(stamped.accessed, now).then_some(&stamped.row)
+                rows.ttl
+                    .is_visible(stamped.accessed, now)
+                    .then_some(&stamped.row)
             }
         }
     }
 
-    /// Counts as a read: removes an expired row, may restart the time of a live one. What is left to be seen is
-    /// seen by [`Store::peek`].
+    /// Counts as a read: removes an expired row, may restart the time of a live one. What is left
+    /// to be seen is seen by [`Store::peek`].
     #[inline]
     pub(crate) fn touch(&mut self, key: KeyRef<'_>) -> Option<V> {
         match &mut self.rows {
@@ -123,7 +126,11 @@ impl<K: Key, V: Row> Store<K, V> {
             Rows::Expiring(rows) => {
                 let now = self.core.wall_millis();
                 let ttl = rows.ttl;
-                if !rows.table.get(key).is_some_and(|row| lives(&ttl, row.accessed, now)) {
+                if !rows
+                    .table
+                    .get(key)
+                    .is_some_and(|row| lives(&ttl, row.accessed, now))
+                {
                     return None;
                 }
                 let stamped = rows.table.get_mut(key, epoch)?;
@@ -224,17 +231,19 @@ impl<K: Key, V: Row> Store<K, V> {
         }
     }
 
-    /// As [`Store::sweep_some`], but only tells which rows have expired: their removal is more than a row's.
+    /// As [`Store::sweep_some`], but only tells which rows have expired: their removal is more than
+    /// a row's.
     pub(crate) fn expired_some(&mut self, found: &mut Vec<K>) {
         if let Rows::Expiring(rows) = &mut self.rows {
             let now = self.core.wall_millis();
             let ttl = rows.ttl;
-            rows.table.sweep(&mut rows.cursor, LINES_PER_ACCESS, |key, row| {
-                if ttl.is_expired(row.accessed, now) {
-                    found.push(key.clone());
-                }
-                true
-            });
+            rows.table
+                .sweep(&mut rows.cursor, LINES_PER_ACCESS, |key, row| {
+                    if ttl.is_expired(row.accessed, now) {
+                        found.push(key.clone());
+                    }
+                    true
+                });
         }
     }
 
@@ -307,7 +316,11 @@ impl<K: Key, V: Row> Expiring<K, V> {
         }
         let ttl = self.ttl;
         // An expired row goes with all that is counted for it; the new one comes as any other.
-        if self.table.get(key).is_some_and(|row| !lives(&ttl, row.accessed, now)) {
+        if self
+            .table
+            .get(key)
+            .is_some_and(|row| !lives(&ttl, row.accessed, now))
+        {
             drop(self.touch(key, core));
         }
         let accessed = ttl.after_write(now);
@@ -347,7 +360,11 @@ impl<K: Key, V: Row> Expiring<K, V> {
         if cursor == 0 && !self.table.is_rehashing() {
             let pause = (self.ttl.after_ms / 2).max(ROUND_MIN_MS);
             let empty = self.table.is_empty();
-            self.round_at = if empty { i64::MAX } else { now.saturating_add(pause) };
+            self.round_at = if empty {
+                i64::MAX
+            } else {
+                now.saturating_add(pause)
+            };
         }
     }
 }

@@ -67,7 +67,9 @@ impl<S: State> ValueState<S> {
         if self.cell.get().is_none() {
             self.cell.set(init());
         }
-        self.cell.get_mut().expect("a value that was just set is there")
+        self.cell
+            .get_mut()
+            .expect("a value that was just set is there")
     }
 
     /// Changes the value, or the default if there is none, and returns what `change` returns.
@@ -189,7 +191,9 @@ impl<K: Key, S: State> ValueAccess<S> for ValueCell<K, S> {
     fn get_mut(&self) -> Option<StateMut<'_, S>> {
         let mut store = self.store.borrow_mut();
         self.settle(&mut store);
-        let value = self.scope.with(|key| RefMut::filter_map(store, |store| store.get_mut(key)));
+        let value = self
+            .scope
+            .with(|key| RefMut::filter_map(store, |store| store.get_mut(key)));
         let value = value.ok()?;
         Some(StateMut::new(value, &self.heap, false))
     }
@@ -230,7 +234,10 @@ impl<K: Key, S: State> StateTable for ValueCell<K, S> {
         hashes.iter().for_each(|hash| store.prefetch(*hash));
     }
     fn bytes(&self) -> usize {
-        self.store.borrow().bytes().saturating_add_signed(self.heap.get())
+        self.store
+            .borrow()
+            .bytes()
+            .saturating_add_signed(self.heap.get())
     }
     fn round_at(&self) -> i64 {
         self.store.borrow().round_at()

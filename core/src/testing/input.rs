@@ -30,7 +30,14 @@ pub struct Input<T> {
 impl<T: 'static> Input<T> {
     /// The records that the test pushes.
     pub fn stream(self) -> Stream<T> {
-        self.flow.source("input", Pushed { queues: self.queues }).boxed()
+        self.flow
+            .source(
+                "input",
+                Pushed {
+                    queues: self.queues,
+                },
+            )
+            .boxed()
     }
 }
 
@@ -54,7 +61,11 @@ impl<T: 'static> Source for Pushed<T> {
     }
     fn reader(self, splits: Vec<(u32, u64)>, _cx: SourceContext) -> Result<Reader<T>> {
         let channel = splits.first().map_or(0, |(split, _)| *split);
-        Ok(Reader { queues: self.queues, channel, idle: false })
+        Ok(Reader {
+            queues: self.queues,
+            channel,
+            idle: false,
+        })
     }
 }
 
@@ -86,7 +97,9 @@ impl<T: 'static> SourceReader for Reader<T> {
     fn poll<O: SourceOutput<T>>(&mut self, out: &mut O) -> Result<SourceStatus> {
         while !out.is_full() {
             let event = self.queues[self.channel as usize].borrow_mut().pop_front();
-            let Some(event) = event else { return Ok(SourceStatus::Wait) };
+            let Some(event) = event else {
+                return Ok(SourceStatus::Wait);
+            };
             match event {
                 Event::Record(record, timestamp) => {
                     self.turn(false, out)?;

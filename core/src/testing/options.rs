@@ -6,8 +6,8 @@ use crate::config::NetworkConfig;
 use crate::dataflow::{Dataflow, Stream};
 use crate::operator::Chain;
 
-/// How a [`Harness`] runs its job. The results do not depend on it: a test runs its cases with each of
-/// [`HarnessOptions::matrix`].
+/// How a [`Harness`] runs its job. The results do not depend on it: a test runs its cases with each
+/// of [`HarnessOptions::matrix`].
 ///
 /// ```
 /// use thalweg::prelude::*;
@@ -33,13 +33,19 @@ impl HarnessOptions {
         Self::default()
     }
 
-    /// What an operator must not notice: whole batch and one by one, output budget of one, buffers of one record.
+    /// What an operator must not notice: whole batch and one by one, output budget of one, buffers
+    /// of one record.
     pub fn matrix() -> Vec<Self> {
         let mut all = Vec::new();
         for batched in [false, true] {
             for output_budget in [None, Some(1)] {
                 for small_buffers in [false, true] {
-                    all.push(Self { batched, output_budget, small_buffers, ..Self::new() });
+                    all.push(Self {
+                        batched,
+                        output_budget,
+                        small_buffers,
+                        ..Self::new()
+                    });
                 }
             }
         }
@@ -81,7 +87,8 @@ impl HarnessOptions {
         self
     }
 
-    /// Builds the job that `make` describes; it is called once to plan and once for every channel's core.
+    /// Builds the job that `make` describes; it is called once to plan and once for every channel's
+    /// core.
     ///
     /// # Panics
     /// If the job cannot be built.
@@ -114,7 +121,11 @@ impl HarnessOptions {
         let network = NetworkConfig::default();
         if self.small_buffers {
             // Smaller than any record with its head, so each gets a buffer that is made for it.
-            NetworkConfig { buffer_size: 64, credits: 2, ..network }
+            NetworkConfig {
+                buffer_size: 64,
+                credits: 2,
+                ..network
+            }
         } else {
             network
         }

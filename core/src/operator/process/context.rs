@@ -13,7 +13,8 @@ use crate::runtime::{Core, SideOutputs};
 use crate::state::Scope;
 use crate::time::{Stamp, Timestamp};
 
-/// The surroundings of one call of a [`KeyedProcess`](super::KeyedProcess): its key, time, outputs and timers.
+/// The surroundings of one call of a [`KeyedProcess`](super::KeyedProcess): its key, time, outputs
+/// and timers.
 pub struct ProcessContext<'a, K: Key, O> {
     parts: Parts<'a, K, O>,
     key: OnceCell<K>,
@@ -52,7 +53,8 @@ impl<'a, K: Key, O> ProcessContext<'a, K, O> {
     /// The current key; decoded when it is first asked for.
     #[inline]
     pub fn key(&self) -> &K {
-        self.key.get_or_init(|| self.parts.scope.with(|key| decode(key.bytes)))
+        self.key
+            .get_or_init(|| self.parts.scope.with(|key| decode(key.bytes)))
     }
 
     /// The record's timestamp ([`crate::time::MIN`] if it has none), or the timer's.
@@ -73,8 +75,8 @@ impl<'a, K: Key, O> ProcessContext<'a, K, O> {
         self.parts.core.wall_millis()
     }
 
-    /// Emits a record with the timestamp of the record or event-time timer that is being processed; behind a
-    /// processing-time timer it has none.
+    /// Emits a record with the timestamp of the record or event-time timer that is being processed;
+    /// behind a processing-time timer it has none.
     #[inline]
     pub fn emit(&mut self, record: O) {
         self.parts.outputs.push((record, self.stamp));
@@ -83,7 +85,10 @@ impl<'a, K: Key, O> ProcessContext<'a, K, O> {
     /// Emits a record with a timestamp of its own.
     #[inline]
     pub fn emit_at(&mut self, timestamp: Timestamp, record: O) {
-        let stamp = Stamp { timestamp, ..self.stamp };
+        let stamp = Stamp {
+            timestamp,
+            ..self.stamp
+        };
         self.parts.outputs.push((record, stamp));
     }
 
@@ -95,8 +100,8 @@ impl<'a, K: Key, O> ProcessContext<'a, K, O> {
         self.parts.sides.push(tag, record, self.stamp)
     }
 
-    /// Registers an event-time timer of the current key. It fires once, however often it is registered; one for
-    /// the past fires at the next watermark.
+    /// Registers an event-time timer of the current key. It fires once, however often it is
+    /// registered; one for the past fires at the next watermark.
     pub fn register_event_timer(&mut self, timestamp: Timestamp) {
         let Parts { scope, event, .. } = &mut self.parts;
         scope.with(|key| event.register(key, 0, timestamp));
@@ -108,16 +113,20 @@ impl<'a, K: Key, O> ProcessContext<'a, K, O> {
         scope.with(|key| event.delete(key, 0, timestamp));
     }
 
-    /// Registers a processing-time timer of the current key, in milliseconds since the epoch; one for the past
-    /// fires in the next turn.
+    /// Registers a processing-time timer of the current key, in milliseconds since the epoch; one
+    /// for the past fires in the next turn.
     pub fn register_processing_timer(&mut self, timestamp: i64) {
-        let Parts { scope, processing, .. } = &mut self.parts;
+        let Parts {
+            scope, processing, ..
+        } = &mut self.parts;
         scope.with(|key| processing.register(key, 0, timestamp));
     }
 
     /// Takes a processing-time timer of the current key back.
     pub fn delete_processing_timer(&mut self, timestamp: i64) {
-        let Parts { scope, processing, .. } = &mut self.parts;
+        let Parts {
+            scope, processing, ..
+        } = &mut self.parts;
         scope.with(|key| processing.delete(key, 0, timestamp));
     }
 
@@ -141,6 +150,9 @@ impl<'a, K: Key, O> ProcessContext<'a, K, O> {
 fn decode<K: Key>(bytes: &[u8]) -> K {
     match K::decode(bytes) {
         Ok(key) => key,
-        Err(error) => panic!("key {bytes:02x?} of {}: {error}", std::any::type_name::<K>()),
+        Err(error) => panic!(
+            "key {bytes:02x?} of {}: {error}",
+            std::any::type_name::<K>()
+        ),
     }
 }

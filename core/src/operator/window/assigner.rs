@@ -65,7 +65,8 @@ impl TumblingWindows {
         self.offset_ms(millis(offset))
     }
 
-    /// Shifts the windows by milliseconds, to earlier times if negative; its amount is less than the size.
+    /// Shifts the windows by milliseconds, to earlier times if negative; its amount is less than
+    /// the size.
     #[must_use]
     pub fn offset_ms(self, offset_ms: i64) -> Self {
         Self { offset_ms, ..self }
@@ -81,8 +82,10 @@ impl WindowAssigner for TumblingWindows {
     fn validate(&self) -> Result<()> {
         let Self { size_ms, offset_ms } = *self;
         if size_ms <= 0 {
-            return Err(graph_error(format!("a window of {size_ms} ms holds nothing"))
-                .with_hint("give it a size of at least a millisecond"));
+            return Err(
+                graph_error(format!("a window of {size_ms} ms holds nothing"))
+                    .with_hint("give it a size of at least a millisecond"),
+            );
         }
         if offset_ms.unsigned_abs() >= size_ms.unsigned_abs() {
             return Err(graph_error(format!(
@@ -121,7 +124,10 @@ mod tests {
     use super::*;
 
     fn start(size: i64, offset: i64, timestamp: i64) -> i64 {
-        let windows = TumblingWindows { size_ms: size, offset_ms: offset };
+        let windows = TumblingWindows {
+            size_ms: size,
+            offset_ms: offset,
+        };
         windows.validate().unwrap();
         let mut assigned = Vec::new();
         windows.assign(timestamp, &mut assigned);

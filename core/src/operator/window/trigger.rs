@@ -34,7 +34,8 @@ impl TriggerResult {
 
 /// Decides when the windows of an operator emit.
 ///
-/// Called for every record of a window behind its aggregation, and for every timer that it registered.
+/// Called for every record of a window behind its aggregation, and for every timer that it
+/// registered.
 pub trait Trigger: 'static {
     /// What it keeps per key and window; gone with the window's records.
     type State: State + Default;
@@ -48,8 +49,8 @@ pub trait Trigger: 'static {
         cx: &mut TriggerContext<'_>,
     ) -> TriggerResult;
 
-    /// The watermark has reached a timer of this window: one of the trigger's, or the one at which the
-    /// window's row goes.
+    /// The watermark has reached a timer of this window: one of the trigger's, or the one at which
+    /// the window's row goes.
     fn on_event_time(
         &self,
         timestamp: Timestamp,
@@ -82,7 +83,8 @@ impl<'a> TriggerContext<'a> {
         self.watermark
     }
 
-    /// Whether the record is the window's first; a timer that every record would register is registered then.
+    /// Whether the record is the window's first; a timer that every record would register is
+    /// registered then.
     #[inline]
     pub fn is_first(&self) -> bool {
         self.first
@@ -95,7 +97,8 @@ impl<'a> TriggerContext<'a> {
     }
 }
 
-/// Fires when the watermark reaches the window's last millisecond, and at once for every record behind that.
+/// Fires when the watermark reaches the window's last millisecond, and at once for every record
+/// behind that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EventTimeTrigger;
 
