@@ -29,7 +29,11 @@ impl Shape {
             flush_after: random.pick(&[0, 1_000, 100_000, 10_000_000]),
         };
         let max_parallelism = random.pick(&[None, None, Some(8), Some(100)]);
-        Self { parallelism, network, max_parallelism }
+        Self {
+            parallelism,
+            network,
+            max_parallelism,
+        }
     }
 }
 
@@ -46,7 +50,8 @@ pub struct Decision {
     pub frames: usize,
 }
 
-/// Chooses what happens next: a subset of unkindness for each seed, so that rare combinations come up.
+/// Chooses what happens next: a subset of unkindness for each seed, so that rare combinations come
+/// up.
 #[derive(Debug)]
 pub struct Schedule {
     random: Random,
@@ -70,8 +75,14 @@ const ALL: usize = usize::MAX;
 impl Schedule {
     /// Draws the kind of schedule for `parallelism` cores.
     pub fn draw(mut random: Random, parallelism: usize) -> Self {
-        let budgets: [&'static [usize]; 6] =
-            [&[1], &[1, 2, 5], &[7, 40], &[1024], &[1, 1024], &[1, 3, 17, 100, 1024]];
+        let budgets: [&'static [usize]; 6] = [
+            &[1],
+            &[1, 2, 5],
+            &[7, 40],
+            &[1024],
+            &[1, 1024],
+            &[1, 3, 17, 100, 1024],
+        ];
         let frames: [&'static [usize]; 5] = [&[ALL], &[1], &[0, 1, 2], &[0, ALL], &[0, 1, 3, ALL]];
         let cores = parallelism as u64;
         Self {
@@ -104,7 +115,11 @@ impl Schedule {
         }
         let moves = random.chance(self.moves);
         Some(Decision {
-            advance: if moves { random.magnitude(self.move_max) } else { 0 },
+            advance: if moves {
+                random.magnitude(self.move_max)
+            } else {
+                0
+            },
             worker: self.last,
             budget: random.pick(self.budgets),
             frames: random.pick(self.frames),
