@@ -25,7 +25,8 @@ impl Shape {
         let network = NetworkConfig {
             buffer_size: random.pick(&[128, 128, 192, 256, 512, 1024, 4096]),
             credits: random.pick(&[1, 1, 2, 2, 3, 4]),
-            overdraft: 4 << 20,
+            // Not drawn: what a named point has staged may all be amplified behind it at once.
+            overdraft: NetworkConfig::default().overdraft,
             flush_after: random.pick(&[0, 1_000, 100_000, 10_000_000]),
         };
         let max_parallelism = random.pick(&[None, None, Some(8), Some(100)]);
