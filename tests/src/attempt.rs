@@ -18,8 +18,8 @@ pub fn cores() -> MutexGuard<'static, ()> {
     CORES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a job in a thread of its own and waits for it, `patience` at the most; gives back how long it took. `None`
-/// where the machine refuses io_uring.
+/// Runs a job in a thread of its own and waits for it, `patience` at the most; gives back how long
+/// it took. `None` where the machine refuses io_uring.
 ///
 /// # Panics
 /// If the job does not end in time.
@@ -31,7 +31,9 @@ where
     let (result, ended) = channel();
     let rim = options.runtime.rim;
     let body = move || drop(result.send(thalweg::run(job, &Args::default(), &options)));
-    let thread = std::thread::Builder::new().name("attempt".into()).spawn(body);
+    let thread = std::thread::Builder::new()
+        .name("attempt".into())
+        .spawn(body);
     thread.expect("a thread for the attempt");
     let Ok(result) = ended.recv_timeout(patience) else {
         panic!("the attempt hangs ({rim:?}): no end in {patience:?}");
@@ -42,7 +44,10 @@ where
         println!("skipped: {}", error.report());
         return None;
     }
-    Some(Attempt { result, took: Duration::from_nanos(clock.nanos()) })
+    Some(Attempt {
+        result,
+        took: Duration::from_nanos(clock.nanos()),
+    })
 }
 
 /// An attempt that has ended.
@@ -62,7 +67,10 @@ pub struct Attempt {
 pub fn wait_until(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
     let clock = MachineClock::new();
     while !holds() {
-        assert!(clock.nanos() < patience.as_nanos() as u64, "waited in vain: {what}");
+        assert!(
+            clock.nanos() < patience.as_nanos() as u64,
+            "waited in vain: {what}"
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
 }

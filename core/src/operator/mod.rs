@@ -62,8 +62,8 @@ pub enum SplitEvent {
     Finished(u32),
     /// Engine time has moved on.
     Tick,
-    /// For so many nanoseconds the source was not read, because an output was out of credit: no reason to call a
-    /// split idle.
+    /// For so many nanoseconds the source was not read, because an output was out of credit: no
+    /// reason to call a split idle.
     Paused(u64),
 }
 

@@ -63,10 +63,13 @@ pub struct InputView {
     pub queued: usize,
     /// Pages among them.
     pub pages: usize,
-    /// The page that is being read: the first record that is not consumed by all, and how many it has.
+    /// The page that is being read: the first record that is not consumed by all, and how many it
+    /// has.
     pub open: Option<(usize, usize)>,
     /// Records that all consumers have taken.
     pub records: u64,
-    /// The channel's watermark as read so far.
+    /// The channel's watermark as merged so far.
     pub watermark: Timestamp,
+    /// Whether the channel holds nothing back at the moment.
+    pub idle: bool,
 }

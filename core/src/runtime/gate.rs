@@ -104,8 +104,8 @@ struct Input {
     watermark: Timestamp,
     /// Records that all consumers have taken.
     records: u64,
-    /// Per consumer, the first record of the open page's current run that it has not taken: one may be ahead of
-    /// another when it ran out of credit later.
+    /// Per consumer, the first record of the open page's current run that it has not taken: one may
+    /// be ahead of another when it ran out of credit later.
     cursors: Vec<usize>,
 }
 
@@ -167,7 +167,8 @@ impl<T: Record> Gate<T> {
             }
             if self.inputs[index].open.is_some() {
                 let taken = self.run_page(index, *budget)?;
-                // What one consumer has taken must be flushed, though the others have yet to take it.
+                // What one consumer has taken must be flushed, though the others have yet to take
+                // it.
                 worked |= self.inputs[index].apart();
                 *budget -= taken.min(*budget);
                 worked |= taken > 0;
@@ -419,14 +420,15 @@ impl<T: Record> GatePort for Gate<T> {
     }
 
     fn view(&self) -> GateView {
-        let input = |input: &Input| InputView {
+        let input = |(index, input): (usize, &Input)| InputView {
             frames: input.channel.received(),
             merged: input.channel.merged(),
             queued: input.channel.queued(),
             pages: input.channel.queued_pages() as usize,
             open: input.open.as_ref().map(|open| (open.cursor.at, open.page.count())),
             records: input.records,
-            watermark: input.watermark,
+            watermark: self.valve.input(index).0,
+            idle: self.valve.input(index).1,
         };
         GateView {
             edge: self.channel.0,
@@ -436,7 +438,7 @@ impl<T: Record> GatePort for Gate<T> {
             advancing: self.advancing.is_some(),
             consumers: self.consumers.len(),
             apart: self.inputs.iter().any(Input::apart),
-            inputs: self.inputs.iter().map(input).collect(),
+            inputs: self.inputs.iter().enumerate().map(input).collect(),
         }
     }
 

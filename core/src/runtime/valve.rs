@@ -45,12 +45,18 @@ impl Valve {
         self.idle
     }
 
+    /// An input's watermark and whether it is idle.
+    pub(crate) fn input(&self, index: usize) -> (Timestamp, bool) {
+        (self.inputs[index].watermark, self.inputs[index].idle)
+    }
+
     pub(crate) fn all_ended(&self) -> bool {
         self.inputs.iter().all(|input| input.ended)
     }
 
-    /// A watermark arrives on one input; lower ones than before are ignored. The last one closes the input: like
-    /// an ended one it holds nothing back, and is no reason to end the time of others that are merely idle.
+    /// A watermark arrives on one input; lower ones than before are ignored. The last one closes
+    /// the input: like an ended one it holds nothing back, and is no reason to end the time of
+    /// others that are merely idle.
     #[inline]
     pub(crate) fn watermark(&mut self, index: usize, watermark: Timestamp) -> Change {
         let output = self.output;

@@ -280,7 +280,8 @@ impl Worker {
         Ok(true)
     }
 
-    /// What this worker's outputs look like, one entry per edge and receiving core: for the simulator.
+    /// What this worker's outputs look like, one entry per edge and receiving core: for the
+    /// simulator.
     pub fn outputs(&self) -> impl Iterator<Item = OutputView> {
         let outputs = self.outputs.iter().flatten();
         outputs.flat_map(|output| (0..output.receivers()).map(|to| output.view(to)))
@@ -291,7 +292,8 @@ impl Worker {
         self.gates.iter().flatten().map(|gate| gate.inner.borrow().view())
     }
 
-    /// Shows every page that has arrived at the gate of `edge` and is not consumed: for the simulator.
+    /// Shows every page that has arrived at the gate of `edge` and is not consumed: for the
+    /// simulator.
     pub fn pages(&self, edge: u32, show: &mut dyn FnMut(&Page)) {
         if let Some(gate) = self.gates.get(edge as usize).and_then(Option::as_ref) {
             gate.inner.borrow().pages(show);

@@ -1,4 +1,5 @@
-//! A seeded generator of choices (splitmix64), forked by name so that one part's draws never shift another's.
+//! A seeded generator of choices (splitmix64), forked by name so that one part's draws never shift
+//! another's.
 
 /// A generator of choices.
 #[derive(Debug, Clone)]
@@ -22,7 +23,8 @@ impl Random {
         Self { seed, state: seed }
     }
 
-    /// A generator of its own for a part of the simulation; what was drawn here so far does not matter.
+    /// A generator of its own for a part of the simulation; what was drawn here so far does not
+    /// matter.
     pub fn fork(&self, name: &str) -> Self {
         let named = |hash: u64, byte: u8| mix(hash.wrapping_add(GAMMA) ^ u64::from(byte));
         Self::new(name.bytes().fold(mix(self.seed ^ GAMMA), named))
@@ -55,7 +57,8 @@ impl Random {
         choices[self.below(choices.len() as u64) as usize].clone()
     }
 
-    /// A number from 1 to `high` whose magnitude is uniform: small ones are as likely as large ones.
+    /// A number from 1 to `high` whose magnitude is uniform: small ones are as likely as large
+    /// ones.
     pub fn magnitude(&mut self, high: u64) -> u64 {
         let bits = 64 - high.max(1).leading_zeros();
         let top = 1u64 << self.below(u64::from(bits));
@@ -79,7 +82,10 @@ mod tests {
     fn draws_stay_in_range_and_reach_both_ends() {
         let mut random = Random::new(1);
         let drawn: Vec<u64> = (0..1000).map(|_| random.between(3, 6)).collect();
-        assert_eq!((drawn.iter().min(), drawn.iter().max()), (Some(&3), Some(&6)));
+        assert_eq!(
+            (drawn.iter().min(), drawn.iter().max()),
+            (Some(&3), Some(&6))
+        );
         assert!((0..1000).all(|_| (1..=100).contains(&random.magnitude(100))));
     }
 }

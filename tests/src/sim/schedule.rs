@@ -25,11 +25,16 @@ impl Shape {
         let network = NetworkConfig {
             buffer_size: random.pick(&[128, 128, 192, 256, 512, 1024, 4096]),
             credits: random.pick(&[1, 1, 2, 2, 3, 4]),
-            overdraft: 4 << 20,
+            // Not drawn: what a named point has staged may all be amplified behind it at once.
+            overdraft: NetworkConfig::default().overdraft,
             flush_after: random.pick(&[0, 1_000, 100_000, 10_000_000]),
         };
         let max_parallelism = random.pick(&[None, None, Some(8), Some(100)]);
-        Self { parallelism, network, max_parallelism }
+        Self {
+            parallelism,
+            network,
+            max_parallelism,
+        }
     }
 }
 
@@ -46,7 +51,8 @@ pub struct Decision {
     pub frames: usize,
 }
 
-/// Chooses what happens next: a subset of unkindness for each seed, so that rare combinations come up.
+/// Chooses what happens next: a subset of unkindness for each seed, so that rare combinations come
+/// up.
 #[derive(Debug)]
 pub struct Schedule {
     random: Random,
@@ -70,8 +76,14 @@ const ALL: usize = usize::MAX;
 impl Schedule {
     /// Draws the kind of schedule for `parallelism` cores.
     pub fn draw(mut random: Random, parallelism: usize) -> Self {
-        let budgets: [&'static [usize]; 6] =
-            [&[1], &[1, 2, 5], &[7, 40], &[1024], &[1, 1024], &[1, 3, 17, 100, 1024]];
+        let budgets: [&'static [usize]; 6] = [
+            &[1],
+            &[1, 2, 5],
+            &[7, 40],
+            &[1024],
+            &[1, 1024],
+            &[1, 3, 17, 100, 1024],
+        ];
         let frames: [&'static [usize]; 5] = [&[ALL], &[1], &[0, 1, 2], &[0, ALL], &[0, 1, 3, ALL]];
         let cores = parallelism as u64;
         Self {
@@ -104,7 +116,11 @@ impl Schedule {
         }
         let moves = random.chance(self.moves);
         Some(Decision {
-            advance: if moves { random.magnitude(self.move_max) } else { 0 },
+            advance: if moves {
+                random.magnitude(self.move_max)
+            } else {
+                0
+            },
             worker: self.last,
             budget: random.pick(self.budgets),
             frames: random.pick(self.frames),

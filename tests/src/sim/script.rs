@@ -1,7 +1,7 @@
 //! A source that plays scripts: several splits, each with events that are due at certain times.
 //!
-//! Splits fall silent and wake up again, timestamps are out of order within a bound, and the reader returns
-//! early now and then, as readers of real connectors do.
+//! Splits fall silent and wake up again, timestamps are out of order within a bound, and the reader
+//! returns early now and then, as readers of real connectors do.
 
 use std::rc::Rc;
 
@@ -50,7 +50,10 @@ impl Script {
     /// Writes a script.
     pub fn draw(mut random: Random, manner: &Manner) -> Self {
         let splits = (0..manner.splits as u32).map(|split| draw_split(&mut random, split, manner));
-        Self { splits: Rc::new(splits.collect()), random: random.fork("reader") }
+        Self {
+            splits: Rc::new(splits.collect()),
+            random: random.fork("reader"),
+        }
     }
 
     /// All events, split by split.
@@ -69,7 +72,12 @@ fn draw_split(random: &mut Random, split: u32, manner: &Manner) -> Vec<Event> {
             due += random.magnitude(manner.silence_max);
         }
         let ts = newest - random.below(manner.disorder_ms + 1) as i64;
-        Event { split, index, ts, due }
+        Event {
+            split,
+            index,
+            ts,
+            due,
+        }
     };
     (0..count).map(event).collect()
 }
@@ -93,8 +101,17 @@ impl Source for Script {
 
     fn reader(self, splits: Vec<(u32, u64)>, cx: SourceContext) -> Result<Playing> {
         let random = self.random.fork(&cx.core.index().to_string());
-        let open = splits.iter().map(|(split, at)| (*split, *at as usize)).collect();
-        Ok(Playing { script: self, open, turn: 0, start: None, random })
+        let open = splits
+            .iter()
+            .map(|(split, at)| (*split, *at as usize))
+            .collect();
+        Ok(Playing {
+            script: self,
+            open,
+            turn: 0,
+            start: None,
+            random,
+        })
     }
 }
 
@@ -121,7 +138,9 @@ impl Playing {
         out.split(SplitEvent::Current(self.open[place].0))?;
         let most = self.random.magnitude(64);
         for _ in 0..most {
-            let Some(event) = self.event(place) else { return Ok(true) };
+            let Some(event) = self.event(place) else {
+                return Ok(true);
+            };
             if out.is_full() || start + event.due > out.now() {
                 return Ok(false);
             }
@@ -143,7 +162,11 @@ impl SourceReader for Playing {
         for (split, _) in &self.open {
             out.split(SplitEvent::Added(*split))?;
         }
-        if self.open.is_empty() { out.idle(true) } else { Ok(()) }
+        if self.open.is_empty() {
+            out.idle(true)
+        } else {
+            Ok(())
+        }
     }
 
     fn poll<O: SourceOutput<Event>>(&mut self, out: &mut O) -> Result<SourceStatus> {
@@ -159,7 +182,9 @@ impl SourceReader for Playing {
             }
         }
         let start = self.start.unwrap_or_default();
-        let next = (0..self.open.len()).map(|place| self.event(place).map_or(0, |e| e.due)).min();
+        let next = (0..self.open.len())
+            .map(|place| self.event(place).map_or(0, |e| e.due))
+            .min();
         match next.map(|due| start + due) {
             None => Ok(SourceStatus::Finished),
             Some(due) if due > out.now() => Ok(SourceStatus::WaitUntil(due)),
@@ -168,6 +193,9 @@ impl SourceReader for Playing {
     }
 
     fn snapshot(&self) -> Vec<(u32, u64)> {
-        self.open.iter().map(|(split, at)| (*split, *at as u64)).collect()
+        self.open
+            .iter()
+            .map(|(split, at)| (*split, *at as u64))
+            .collect()
     }
 }

@@ -7,9 +7,10 @@ use thalweg::prelude::*;
 use super::{Instance, Item, manners, rows};
 use crate::sim::Random;
 use crate::sim::oracle::Equality;
-use crate::sim::probe::{Outputs, Probe};
+use crate::sim::probe::{Outputs, Probe, Rows};
 
-/// Each key comes from one split, and the second key is finer than the first: so the order per key is fixed.
+/// Each key comes from one split, and the second key is finer than the first: so the order per key
+/// is fixed.
 pub(super) fn chained(random: &Random) -> Instance {
     let mut draw = random.fork("chained");
     let (records, keys) = (draw.between(0, 1_500), draw.magnitude(100));
@@ -24,37 +25,62 @@ pub(super) fn chained(random: &Random) -> Instance {
         let key = key_of(n);
         let (sum, count) = (sums.entry(key).or_default(), counts.entry(key).or_default());
         (*sum, *count) = (*sum + n, *count + 1);
-        Item { key, n: *sum, text: count.to_string() }.row()
+        Item {
+            key,
+            n: *sum,
+            text: count.to_string(),
+        }
+        .row()
     });
     let fold = rows("sums", fold.collect::<Vec<_>>());
     let kept = outputs.clone();
     let job = move |flow: &Dataflow, _: &Args| {
         let items = Generator::new(move |n| (Item::new(key_of(n), n), n as i64));
         let cores = middle.min(flow.parallelism());
-        flow.source("items", items.records(records).splits(splits).assign_by(|item: &Item| item.key))
-            .assign_timestamps(WatermarkStrategy::monotonous())
-            .key_by(move |item| (item.key % coarse) as u32)
-            .parallelism(cores)
-            .flat_map_with_state("count", ValueSpec::new("counts"), count_each)
-            .start_new_chain()
-            .map(|item| item)
-            .key_by(|item| item.key)
-            .flat_map_with_state("sum", ValueSpec::new("sum"), |_, item: Item, sum: &mut u64| {
+        flow.source(
+            "items",
+            items
+                .records(records)
+                .splits(splits)
+                .assign_by(|item: &Item| item.key),
+        )
+        .assign_timestamps(WatermarkStrategy::monotonous())
+        .key_by(move |item| (item.key % coarse) as u32)
+        .parallelism(cores)
+        .flat_map_with_state("count", ValueSpec::new("counts"), count_each)
+        .start_new_chain()
+        .map(|item| item)
+        .key_by(|item| item.key)
+        .flat_map_with_state(
+            "sum",
+            ValueSpec::new("sum"),
+            |_, item: Item, sum: &mut u64| {
                 *sum += item.n;
                 Some(Item { n: *sum, ..item })
-            })
-            .sink("sums", Probe::new("sums", &kept, &manners, Item::row));
+            },
+        )
+        .sink("sums", Probe::new("sums", &kept, &manners, Item::row));
         Ok(())
     };
     let (job, args) = (Box::new(job), Args::default());
-    Instance { job, args, outputs, equality: Equality::PerKey, fold: Some(fold), judge: None }
+    Instance {
+        job,
+        args,
+        outputs,
+        equality: Equality::PerKey,
+        fold: Some(fold),
+        judge: None,
+    }
 }
 
 /// Counts the records of each fine key below a coarse one.
 fn count_each(_: &u32, item: Item, counts: &mut BTreeMap<u64, u64>) -> Option<Item> {
     let count = counts.entry(item.key).or_default();
     *count += 1;
-    Some(Item { text: count.to_string(), ..item })
+    Some(Item {
+        text: count.to_string(),
+        ..item
+    })
 }
 
 /// Several operators read one gate, each into an exchange of its own, at different speeds.
@@ -65,31 +91,40 @@ pub(super) fn consumers(random: &Random) -> Instance {
     let salt = draw.bits();
     let key_of = move |n: u64| Random::new(n ^ salt).below(keys);
     let (outputs, manners) = (Outputs::default(), manners(random));
-    let mut fold = rows("many", (0..records).flat_map(|n| copied(key_of(n), n, copies)));
-    fold.extend(rows("few", (0..records).filter(|n| n % 5 == 0).map(|n| Item::new(key_of(n), n).row())));
-    fold.extend(rows("all", (0..records).map(|n| Item::new(key_of(n), n).row())));
-    fold.retain(|_, rows| !rows.is_empty());
+    let fold = consumed(records, copies, key_of);
     let kept = outputs.clone();
     let job = move |flow: &Dataflow, _: &Args| {
         let probe = |name: &str| Probe::new(name, &kept, &manners, Item::row);
         let items = Generator::new(move |n| (Item::new(key_of(n), n), n as i64));
         let keyed = flow
-            .source("items", items.records(records).splits(splits).assign_by(|item: &Item| item.key))
+            .source(
+                "items",
+                items
+                    .records(records)
+                    .splits(splits)
+                    .assign_by(|item: &Item| item.key),
+            )
             .assign_timestamps(WatermarkStrategy::monotonous())
             .key_by(|item| item.key);
         keyed
             .clone()
-            .flat_map_with_state("many", ValueSpec::new("seen"), move |_, item: Item, _: &mut u64| {
-                (0..copies).map(move |copy| Item::new(item.key, item.n * 8 + copy))
-            })
+            .flat_map_with_state(
+                "many",
+                ValueSpec::new("seen"),
+                move |_, item: Item, _: &mut u64| {
+                    (0..copies).map(move |copy| Item::new(item.key, item.n * 8 + copy))
+                },
+            )
             .key_by(|item| item.key)
             .flat_map_with_state("pass", ValueSpec::new("seen"), pass)
             .sink("out-many", probe("many"));
         keyed
             .clone()
-            .flat_map_with_state("few", ValueSpec::new("seen"), |_, item: Item, _: &mut u64| {
-                (item.n % 5 == 0).then_some(item)
-            })
+            .flat_map_with_state(
+                "few",
+                ValueSpec::new("seen"),
+                |_, item: Item, _: &mut u64| (item.n % 5 == 0).then_some(item),
+            )
             .key_by(|item| item.key)
             .flat_map_with_state("pass-few", ValueSpec::new("seen"), pass)
             .sink("out-few", probe("few"));
@@ -99,7 +134,25 @@ pub(super) fn consumers(random: &Random) -> Instance {
         Ok(())
     };
     let (job, args) = (Box::new(job), Args::default());
-    Instance { job, args, outputs, equality: Equality::PerKey, fold: Some(fold), judge: None }
+    Instance {
+        job,
+        args,
+        outputs,
+        equality: Equality::PerKey,
+        fold: Some(fold),
+        judge: None,
+    }
+}
+
+/// What each of the consumers hands on.
+fn consumed(records: u64, copies: u64, key_of: impl Fn(u64) -> u64) -> Rows {
+    let item = |n: u64| Item::new(key_of(n), n).row();
+    let many = (0..records).flat_map(|n| copied(key_of(n), n, copies));
+    let mut fold = rows("many", many);
+    fold.extend(rows("few", (0..records).filter(|n| n % 5 == 0).map(item)));
+    fold.extend(rows("all", (0..records).map(item)));
+    fold.retain(|_, rows| !rows.is_empty());
+    fold
 }
 
 fn pass(_: &u64, item: Item, seen: &mut u64) -> Option<Item> {
@@ -117,16 +170,30 @@ pub(super) fn straight(random: &Random) -> Instance {
     let (records, splits) = (draw.between(0, 3_000), draw.between(1, 4) as usize);
     let exchanged = draw.chance(50);
     let (outputs, manners) = (Outputs::default(), manners(random));
-    let mut fold = rows("straight", (0..records).filter(|n| n % 3 > 0).map(|n| Item::new(0, n).row()));
+    let mut fold = rows(
+        "straight",
+        (0..records)
+            .filter(|n| n % 3 > 0)
+            .map(|n| Item::new(0, n).row()),
+    );
     if exchanged {
-        fold.extend(rows("exchanged", (0..records).map(|n| Item::new(0, n).row())));
+        fold.extend(rows(
+            "exchanged",
+            (0..records).map(|n| Item::new(0, n).row()),
+        ));
     }
     fold.retain(|_, rows| !rows.is_empty());
     let kept = outputs.clone();
     let job = move |flow: &Dataflow, _: &Args| {
         let probe = |name: &str| Probe::new(name, &kept, &manners, Item::row);
-        let items = || Generator::new(|n| (Item::new(0, n), n as i64)).records(records).splits(splits);
-        flow.source("items", items()).filter(|item| item.n % 3 > 0).sink("out", probe("straight"));
+        let items = || {
+            Generator::new(|n| (Item::new(0, n), n as i64))
+                .records(records)
+                .splits(splits)
+        };
+        flow.source("items", items())
+            .filter(|item| item.n % 3 > 0)
+            .sink("out", probe("straight"));
         if exchanged {
             let others = flow.source("others", items()).rebalance();
             others.sink("out-exchanged", probe("exchanged"));
@@ -134,5 +201,12 @@ pub(super) fn straight(random: &Random) -> Instance {
         Ok(())
     };
     let (job, args) = (Box::new(job), Args::default());
-    Instance { job, args, outputs, equality: Equality::Multiset, fold: Some(fold), judge: None }
+    Instance {
+        job,
+        args,
+        outputs,
+        equality: Equality::Multiset,
+        fold: Some(fold),
+        judge: None,
+    }
 }

@@ -1,14 +1,14 @@
 //! Random pipelines: a tree of operators of every kind, and the same tree applied to a vector.
 //!
-//! Every operator is a function of the record alone, or of its key's count, so the multiset of the output is the
-//! same for any order, any number of cores and any partitioning.
+//! Every operator is a function of the record alone, or of its key's count, so the multiset of the
+//! output is the same for any order, any number of cores and any partitioning.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use thalweg::prelude::*;
 use thalweg::operator::Rejected;
+use thalweg::prelude::*;
 
 use super::{Instance, Item, manners, rows};
 use crate::seen;
@@ -81,7 +81,9 @@ pub(super) fn mixed(random: &Random) -> Instance {
             manners: manners.clone(),
             names: Cell::new(0),
         };
-        let mut items = Generator::new(|n| (item(n), n as i64)).records(records).splits(splits);
+        let mut items = Generator::new(|n| (item(n), n as i64))
+            .records(records)
+            .splits(splits);
         if let Some(rate) = rate {
             items = items.rate(rate);
         }
@@ -90,7 +92,14 @@ pub(super) fn mixed(random: &Random) -> Instance {
         Ok(())
     };
     let (job, args) = (Box::new(job), Args::default());
-    Instance { job, args, outputs, equality: Equality::Multiset, fold: Some(fold), judge: None }
+    Instance {
+        job,
+        args,
+        outputs,
+        equality: Equality::Multiset,
+        fold: Some(fold),
+        judge: None,
+    }
 }
 
 fn item(n: u64) -> Item {
@@ -98,7 +107,9 @@ fn item(n: u64) -> Item {
 }
 
 fn draw_ops(draw: &mut Random, depth: u64, size: &mut u64) -> Vec<Op> {
-    (0..draw.between(1, 5)).map(|_| draw_op(draw, depth, size)).collect()
+    (0..draw.between(1, 5))
+        .map(|_| draw_op(draw, depth, size))
+        .collect()
 }
 
 fn draw_op(draw: &mut Random, depth: u64, size: &mut u64) -> Op {
@@ -137,11 +148,18 @@ fn draw_op(draw: &mut Random, depth: u64, size: &mut u64) -> Op {
 }
 
 fn mapped(salt: u64, item: Item) -> Item {
-    Item { key: mix(item.n ^ salt) % 97, n: mix(item.n ^ salt), text: item.text }
+    Item {
+        key: mix(item.n ^ salt) % 97,
+        n: mix(item.n ^ salt),
+        text: item.text,
+    }
 }
 
 fn copies(count: u64, item: Item) -> impl Iterator<Item = Item> {
-    (0..count).map(move |copy| Item { n: item.n ^ mix(copy + 1), ..item.clone() })
+    (0..count).map(move |copy| Item {
+        n: item.n ^ mix(copy + 1),
+        ..item.clone()
+    })
 }
 
 fn grown(most: u64, item: Item) -> Item {
@@ -171,8 +189,14 @@ impl Account {
     fn one(&mut self, op: &Op, items: Vec<Item>) -> Vec<Item> {
         match op {
             Op::Map(salt) => items.into_iter().map(|item| mapped(*salt, item)).collect(),
-            Op::Filter(one_in) => items.into_iter().filter(|item| item.n % one_in > 0).collect(),
-            Op::Copy(count) => items.into_iter().flat_map(|item| copies(*count, item)).collect(),
+            Op::Filter(one_in) => items
+                .into_iter()
+                .filter(|item| item.n % one_in > 0)
+                .collect(),
+            Op::Copy(count) => items
+                .into_iter()
+                .flat_map(|item| copies(*count, item))
+                .collect(),
             Op::Grow(most) => items.into_iter().map(|item| grown(*most, item)).collect(),
             Op::Try(one_in, _) => {
                 let (refused, kept) = items.into_iter().partition(|item| refuses(*one_in, item));
@@ -193,7 +217,9 @@ impl Account {
                 both.extend(self.apply(right, items));
                 both
             }
-            Op::Rebalance(_) | Op::Rescale(_) | Op::Broadcast(_) | Op::Global | Op::NewChain => items,
+            Op::Rebalance(_) | Op::Rescale(_) | Op::Broadcast(_) | Op::Global | Op::NewChain => {
+                items
+            }
             Op::Boxed | Op::Inspect | Op::Timestamps(_) => items,
         }
     }
@@ -237,11 +263,16 @@ impl Builder<'_> {
             }
             Op::Global => {
                 let own = self.flow.core();
-                items.global().inspect(move |_| assert_eq!(own, 0, "global is core 0")).boxed()
+                items
+                    .global()
+                    .inspect(move |_| assert_eq!(own, 0, "global is core 0"))
+                    .boxed()
             }
             Op::NewChain => items.start_new_chain().boxed(),
             Op::Boxed => items.boxed(),
-            Op::Inspect => items.inspect(|item| assert!(item.text.len() < 3_000)).boxed(),
+            Op::Inspect => items
+                .inspect(|item| assert!(item.text.len() < 3_000))
+                .boxed(),
             Op::Timestamps(periodic) => {
                 let strategy = WatermarkStrategy::bounded(Duration::from_secs(1));
                 let strategy = strategy.with_timestamps(|item: &Item| (item.n % 1_000) as i64);
