@@ -49,11 +49,7 @@ impl Bare {
         };
         let threads = (0..config.parallelism).map(start).collect();
         control.wait_until_paused();
-        Self {
-            control,
-            clock: Clock::start(),
-            threads,
-        }
+        Self { control, clock: Clock::start(), threads }
     }
 
     /// Runs for a ramp and a window; counts the accesses of the window.
@@ -111,15 +107,8 @@ mod tests {
 
     #[test]
     fn the_bare_table_counts_its_accesses() {
-        let workload = workload::Options {
-            users: 1_000,
-            ..workload::Options::default()
-        };
-        let bare = Bare::start(&Config {
-            workload,
-            huge_pages: false,
-            ..Config::default()
-        });
+        let workload = workload::Options { users: 1_000, ..workload::Options::default() };
+        let bare = Bare::start(&Config { workload, huge_pages: false, ..Config::default() });
         assert!(bare.window(Duration::from_millis(30)).records > 0);
         bare.stop();
     }

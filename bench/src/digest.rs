@@ -52,10 +52,8 @@ impl Digest {
     /// Folds one emitted record. Timestamps are not negative and counts are below 2^32.
     #[inline(always)]
     pub fn fold(&mut self, user: u64, ts: i64, amount: i64, tx_count: i64, is_fraud: bool) {
-        let purchase = fold(
-            fold(user ^ KEYS[0], ts as u64 ^ KEYS[1]) ^ KEYS[2],
-            amount as u64 ^ KEYS[3],
-        );
+        let purchase =
+            fold(fold(user ^ KEYS[0], ts as u64 ^ KEYS[1]) ^ KEYS[2], amount as u64 ^ KEYS[3]);
         let judged = ((tx_count as u64) << 1) | u64::from(is_fraud);
         let verdict = fold(purchase ^ KEYS[4], judged ^ KEYS[5]);
         let slot = ((ts as u64 / HOUR_MS as u64) << 32) | tx_count as u64;
@@ -91,15 +89,7 @@ mod tests {
         let mut digest = Digest::default();
         digest.fold(741_564, 1_699_999_200_000, 15_524, 1, false);
         let (hash, unordered) = (15_845_238_382_534_346_716, 10_206_120_748_025_148_660);
-        assert_eq!(
-            digest,
-            Digest {
-                count: 1,
-                sum: hash,
-                xor: hash,
-                unordered
-            }
-        );
+        assert_eq!(digest, Digest { count: 1, sum: hash, xor: hash, unordered });
     }
 
     #[test]

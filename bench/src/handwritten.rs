@@ -113,9 +113,7 @@ impl Pace {
     #[inline]
     fn due_count(&self, first: u64, step: u64, now: u64) -> u64 {
         let most = edge::BUFFER_RECORDS as u64;
-        (0..most)
-            .take_while(|turn| self.due_ns(first + turn * step) <= now)
-            .count() as u64
+        (0..most).take_while(|turn| self.due_ns(first + turn * step) <= now).count() as u64
     }
 }
 
@@ -167,41 +165,18 @@ pub struct Report {
 pub fn run(config: &Config, mode: &Mode) -> Report {
     match *mode {
         Mode::Fixed { records } => finite(Cores::spawn(config, records, None, Command::Pause)),
-        Mode::Throughput {
-            warm,
-            window,
-            windows,
-        } => {
+        Mode::Throughput { warm, window, windows } => {
             let session = Session::start(config);
             session.window(warm);
             let windows: Vec<Window> = (0..windows).map(|_| session.window(window)).collect();
             let records = windows.iter().map(|window| window.records).sum();
             let seconds = windows.iter().map(|window| window.seconds).sum();
-            Report {
-                records,
-                seconds,
-                windows,
-                outcome: session.stop(),
-            }
+            Report { records, seconds, windows, outcome: session.stop() }
         }
-        Mode::Paced {
-            rate_total,
-            warm,
-            duration,
-            idle,
-        } => {
+        Mode::Paced { rate_total, warm, duration, idle } => {
             let records = (rate_total * (warm + duration).as_secs_f64()) as u64;
-            let schedule = Schedule {
-                rate_total,
-                warm,
-                idle,
-            };
-            finite(Cores::spawn(
-                config,
-                records,
-                Some(schedule),
-                Command::Pause,
-            ))
+            let schedule = Schedule { rate_total, warm, idle };
+            finite(Cores::spawn(config, records, Some(schedule), Command::Pause))
         }
     }
 }
@@ -214,9 +189,7 @@ pub struct Session {
 impl Session {
     /// Makes the cores; they sleep until the first window, and know no user yet.
     pub fn start(config: &Config) -> Self {
-        Self {
-            cores: Cores::spawn(config, u64::MAX, None, Command::Pause),
-        }
+        Self { cores: Cores::spawn(config, u64::MAX, None, Command::Pause) }
     }
 
     /// Runs for a short ramp and then for the window, whose verdicts are counted; sleeps again.
@@ -253,13 +226,11 @@ impl Cores {
         let users_each = users_of_one_core(config);
         let control = Arc::new(Control::new(parallelism, first));
         let (outputs, inputs) = edges(parallelism);
-        let tables: Vec<Table> = (0..parallelism)
-            .map(|_| Table::for_users(users_each, config.huge_pages))
-            .collect();
+        let tables: Vec<Table> =
+            (0..parallelism).map(|_| Table::for_users(users_each, config.huge_pages)).collect();
         let clock = Clock::start();
-        let measured_from_ns = schedule
-            .as_ref()
-            .map_or(0, |schedule| START_NS + schedule.warm.as_nanos() as u64);
+        let measured_from_ns =
+            schedule.as_ref().map_or(0, |schedule| START_NS + schedule.warm.as_nanos() as u64);
         let pace = schedule.map(|schedule| Pace {
             start_ns: START_NS,
             period_ns: 1e9 / schedule.rate_total,
@@ -268,24 +239,12 @@ impl Cores {
         let parts = outputs.into_iter().zip(inputs).zip(tables).enumerate();
         let workers = parts.map(|(index, ((outputs, inputs), table))| {
             let (split, splits) = (index as u64, parallelism as u64);
-            let next = if config.assign == Assign::Index {
-                split
-            } else {
-                0
-            };
+            let next = if config.assign == Assign::Index { split } else { 0 };
             let assign = config.assign;
             Worker {
                 index,
                 control: Arc::clone(&control),
-                source: Source {
-                    workload,
-                    assign,
-                    next,
-                    end,
-                    split,
-                    splits,
-                    outputs,
-                },
+                source: Source { workload, assign, next, end, split, splits, outputs },
                 judge: Judge {
                     table,
                     digest: Digest::default(),
@@ -297,15 +256,9 @@ impl Cores {
                 pace: pace.clone(),
             }
         });
-        let threads = workers
-            .map(|worker| start_thread(worker, clock.clone()))
-            .collect();
+        let threads = workers.map(|worker| start_thread(worker, clock.clone())).collect();
         control.wait_until_paused();
-        Self {
-            control,
-            clock,
-            threads,
-        }
+        Self { control, clock, threads }
     }
 
     fn join(self) -> Outcome {
@@ -316,14 +269,8 @@ impl Cores {
         let mut whole = outcomes.next().expect("there is at least one core");
         for outcome in outcomes {
             whole.digest.merge(&outcome.digest);
-            whole
-                .latency
-                .add(outcome.latency)
-                .expect("the histograms have equal bounds");
-            whole
-                .hiccups
-                .add(outcome.hiccups)
-                .expect("the histograms have equal bounds");
+            whole.latency.add(outcome.latency).expect("the histograms have equal bounds");
+            whole.hiccups.add(outcome.hiccups).expect("the histograms have equal bounds");
             whole.users += outcome.users;
             whole.cpu_seconds += outcome.cpu_seconds;
         }
@@ -338,12 +285,7 @@ fn finite(cores: Cores) -> Report {
     cores.control.order(Command::Run);
     let outcome = cores.join();
     let seconds = (clock.now() - start) as f64 * 1e-9;
-    Report {
-        records: outcome.digest.count,
-        seconds,
-        windows: Vec::new(),
-        outcome,
-    }
+    Report { records: outcome.digest.count, seconds, windows: Vec::new(), outcome }
 }
 
 fn start_thread(worker: Worker, clock: Clock) -> JoinHandle<Outcome> {
@@ -366,11 +308,7 @@ fn edges(parallelism: usize) -> (Vec<Vec<Sender>>, Vec<Vec<Receiver>>) {
     let mut inputs: Vec<Vec<Receiver>> = (0..parallelism).map(|_| Vec::new()).collect();
     for (from, outputs) in outputs.iter_mut().enumerate() {
         for (to, inputs) in inputs.iter_mut().enumerate() {
-            let (sender, receiver) = edge(if from == to {
-                BUFFERS_OWN
-            } else {
-                BUFFERS_BETWEEN
-            });
+            let (sender, receiver) = edge(if from == to { BUFFERS_OWN } else { BUFFERS_BETWEEN });
             outputs.push(sender);
             inputs.push(receiver);
         }

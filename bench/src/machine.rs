@@ -34,10 +34,7 @@ impl Clock {
 }
 
 /// Sleeps, for the coordinator of a bench.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a bench is at the rim; its coordinator waits"
-)]
+#[expect(clippy::disallowed_methods, reason = "a bench is at the rim; its coordinator waits")]
 pub fn sleep(duration: Duration) {
     std::thread::sleep(duration);
 }
@@ -45,9 +42,7 @@ pub fn sleep(duration: Duration) {
 /// The processors that this process may use, in order.
 pub fn processors() -> rustix::io::Result<Vec<usize>> {
     let allowed = sched_getaffinity(None)?;
-    Ok((0..CpuSet::MAX_CPU)
-        .filter(|&cpu| allowed.is_set(cpu))
-        .collect())
+    Ok((0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect())
 }
 
 /// Pins the calling thread to the `index`-th of the processors that it may use (counted round).
@@ -82,10 +77,7 @@ pub struct Hiccups {
 
 impl Default for Hiccups {
     fn default() -> Self {
-        Self {
-            gaps: histogram(),
-            short_ns: 0,
-        }
+        Self { gaps: histogram(), short_ns: 0 }
     }
 }
 

@@ -45,11 +45,7 @@ impl Options {
 
     /// The length of one run, of which the bench states its own default in seconds.
     pub fn window(&self, default_seconds: f64) -> Duration {
-        let quick = if self.quick {
-            default_seconds / 10.0
-        } else {
-            default_seconds
-        };
+        let quick = if self.quick { default_seconds / 10.0 } else { default_seconds };
         Duration::from_secs_f64(self.seconds.unwrap_or(quick))
     }
 
@@ -88,14 +84,7 @@ impl Quartiles {
             below + (sorted[place.ceil() as usize] - below) * place.fract()
         };
         let count = sorted.len();
-        Self {
-            min: at(0.0),
-            q1: at(0.25),
-            median: at(0.5),
-            q3: at(0.75),
-            max: at(1.0),
-            count,
-        }
+        Self { min: at(0.0), q1: at(0.25), median: at(0.5), q3: at(0.75), max: at(1.0), count }
     }
 
     /// Of the ratios of pairs, first to second.
@@ -227,20 +216,13 @@ impl Report {
 }
 
 fn medians(ratios: &BTreeMap<String, Quartiles>) -> BTreeMap<&str, f64> {
-    ratios
-        .iter()
-        .map(|(key, quartiles)| (key.as_str(), quartiles.median))
-        .collect()
+    ratios.iter().map(|(key, quartiles)| (key.as_str(), quartiles.median)).collect()
 }
 
 /// Waits for the machine-wide lock; it is free again when the file is closed.
 fn lock() -> io::Result<File> {
     let path = std::env::temp_dir().join("thalweg-bench.lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)?;
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         eprintln!("another bench is running; waiting for it to end");
         flock(&file, FlockOperation::LockExclusive)?;
@@ -252,10 +234,7 @@ fn lock() -> io::Result<File> {
 fn machine() -> Value {
     let line = |path: &str, key: &str| {
         let text = fs::read_to_string(path).unwrap_or_default();
-        let found = text
-            .lines()
-            .find_map(|line| line.strip_prefix(key))
-            .unwrap_or_default();
+        let found = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
         found.trim_start_matches([':', ' ', '\t']).trim().to_owned()
     };
     let processors = crate::machine::processors().map_or(0, |processors| processors.len());
@@ -267,20 +246,14 @@ fn machine() -> Value {
 }
 
 fn kernel() -> String {
-    rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 /// The commit of the source tree, with a mark if files differ from it.
 fn commit() -> String {
     let git = |arguments: &[&str]| {
-        let git = Command::new("git")
-            .arg("-C")
-            .arg(env!("CARGO_MANIFEST_DIR"))
-            .args(arguments)
-            .output();
+        let git =
+            Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(arguments).output();
         let output = git.ok().filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
@@ -289,11 +262,7 @@ fn commit() -> String {
     };
     let is_clean =
         git(&["status", "--porcelain", "-uno"]).is_some_and(|changes| changes.is_empty());
-    if is_clean {
-        commit
-    } else {
-        commit + "+changes"
-    }
+    if is_clean { commit } else { commit + "+changes" }
 }
 
 /// Now, in UTC, as `2023-11-14T22:13:20Z`.
@@ -303,21 +272,14 @@ fn timestamp() -> String {
 
 /// Civil date from days since the epoch, by Hinnant's algorithm.
 fn format_utc(seconds: i64) -> String {
-    let (days, second) = (
-        seconds.div_euclid(86_400) + 719_468,
-        seconds.rem_euclid(86_400),
-    );
+    let (days, second) = (seconds.div_euclid(86_400) + 719_468, seconds.rem_euclid(86_400));
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let leap = day_of_era / 1_460 - day_of_era / 36_524 + day_of_era / 146_096;
     let year_of_era = (day_of_era - leap) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
@@ -330,18 +292,9 @@ mod tests {
     #[test]
     fn quartiles_interpolate_between_values() {
         let quartiles = Quartiles::of(&[4.0, 1.0, 3.0, 2.0]);
-        assert_eq!(
-            (quartiles.min, quartiles.max, quartiles.count),
-            (1.0, 4.0, 4)
-        );
-        assert_eq!(
-            (quartiles.q1, quartiles.median, quartiles.q3),
-            (1.75, 2.5, 3.25)
-        );
-        assert_eq!(
-            Quartiles::of_pairs(&[(1.0, 2.0), (3.0, 4.0), (5.0, 5.0)]).median,
-            0.75
-        );
+        assert_eq!((quartiles.min, quartiles.max, quartiles.count), (1.0, 4.0, 4));
+        assert_eq!((quartiles.q1, quartiles.median, quartiles.q3), (1.75, 2.5, 3.25));
+        assert_eq!(Quartiles::of_pairs(&[(1.0, 2.0), (3.0, 4.0), (5.0, 5.0)]).median, 0.75);
     }
 
     #[test]

@@ -47,12 +47,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            users: 1_000_000,
-            seed: SEED,
-            skew: 0.0,
-            zipf: None,
-        }
+        Self { users: 1_000_000, seed: SEED, skew: 0.0, zipf: None }
     }
 }
 
@@ -79,23 +74,12 @@ impl Workload {
     /// ns a user.
     pub fn new(options: &Options) -> Self {
         let users = options.users;
-        assert!(
-            users > 0 && users <= 1 << 32,
-            "{users} users: between 1 and 2^32 are possible"
-        );
+        assert!(users > 0 && users <= 1 << 32, "{users} users: between 1 and 2^32 are possible");
         let skew = options.skew;
-        assert!(
-            (0.0..=1.0).contains(&skew),
-            "skew {skew}: a share lies between 0 and 1"
-        );
+        assert!((0.0..=1.0).contains(&skew), "skew {skew}: a share lies between 0 and 1");
         let zipf = options.zipf.map(|exponent| Zipf::new(users, exponent));
         let skew_below = (skew * 4_294_967_296.0).floor() as u64;
-        Self {
-            users,
-            seed: options.seed,
-            skew_below,
-            zipf,
-        }
+        Self { users, seed: options.seed, skew_below, zipf }
     }
 
     /// How many users there are.
@@ -106,26 +90,14 @@ impl Workload {
     /// Event `index` of the stream, for indices below 2^49.
     #[inline(always)]
     pub fn event(&self, index: u64) -> Event {
-        let state = self
-            .seed
-            .wrapping_add(index.wrapping_mul(2).wrapping_mul(GAMMA));
+        let state = self.seed.wrapping_add(index.wrapping_mul(2).wrapping_mul(GAMMA));
         let r0 = mix(state.wrapping_add(GAMMA));
         let r1 = mix(state.wrapping_add(GAMMA.wrapping_mul(2)));
         let user = self.user(r0);
         let base = 100 + ((r1 >> 2) & 0x3FFF) as i64;
-        let amount = if (r1 >> 16) & 0x3FF == 0 {
-            base * 50
-        } else {
-            base
-        };
+        let amount = if (r1 >> 16) & 0x3FF == 0 { base * 50 } else { base };
         let merchant = (((r1 >> 32) * 10_000) >> 32) as u32;
-        Event {
-            user,
-            card: user * 4 + (r1 & 3),
-            amount,
-            merchant,
-            ts: timestamp(index),
-        }
+        Event { user, card: user * 4 + (r1 & 3), amount, merchant, ts: timestamp(index) }
     }
 
     #[inline(always)]
@@ -134,11 +106,7 @@ impl Workload {
             None => ((r0 >> 32) * self.users) >> 32,
             Some(zipf) => zipf.rank((r0 >> 32) as u32),
         };
-        if (r0 & 0xFFFF_FFFF) < self.skew_below {
-            0
-        } else {
-            drawn
-        }
+        if (r0 & 0xFFFF_FFFF) < self.skew_below { 0 } else { drawn }
     }
 }
 
@@ -149,10 +117,7 @@ impl Workload {
 /// cheaper.
 #[inline(always)]
 fn timestamp(index: u64) -> i64 {
-    debug_assert!(
-        index < 1 << 49,
-        "index {index} is beyond the range of exact timestamps"
-    );
+    debug_assert!(index < 1 << 49, "index {index} is beyond the range of exact timestamps");
     T0_MS + (index * 9 / 10) as i64
 }
 
@@ -169,13 +134,7 @@ mod tests {
     use super::*;
 
     fn fields(event: Event) -> (u64, u64, i64, u32, i64) {
-        (
-            event.user,
-            event.card,
-            event.amount,
-            event.merchant,
-            event.ts,
-        )
+        (event.user, event.card, event.amount, event.merchant, event.ts)
     }
 
     #[test]
@@ -185,69 +144,31 @@ mod tests {
             (0, (741_564, 2_966_259, 15_524, 1_599, 1_699_999_200_000)),
             (1, (278_601, 1_114_404, 14_665, 3_441, 1_699_999_200_000)),
             (2, (38_030, 152_122, 14_117, 8_682, 1_699_999_200_001)),
-            (
-                3_999_999,
-                (142_445, 569_780, 6_145, 6_476, 1_700_002_799_999),
-            ),
-            (
-                4_000_000,
-                (848_513, 3_394_055, 2_911, 4_180, 1_700_002_800_000),
-            ),
-            (
-                123_456_789_012,
-                (30_956, 123_827, 12_039, 2_604, 1_811_110_310_110),
-            ),
+            (3_999_999, (142_445, 569_780, 6_145, 6_476, 1_700_002_799_999)),
+            (4_000_000, (848_513, 3_394_055, 2_911, 4_180, 1_700_002_800_000)),
+            (123_456_789_012, (30_956, 123_827, 12_039, 2_604, 1_811_110_310_110)),
         ];
         for (index, event) in expected {
             assert_eq!(fields(stream.event(index)), event, "event {index}");
         }
-        let other = Workload::new(&Options {
-            users: 1_000,
-            seed: 7,
-            ..Options::default()
-        });
-        assert_eq!(
-            fields(other.event(5)),
-            (103, 412, 6_447, 9_598, 1_699_999_200_004)
-        );
+        let other = Workload::new(&Options { users: 1_000, seed: 7, ..Options::default() });
+        assert_eq!(fields(other.event(5)), (103, 412, 6_447, 9_598, 1_699_999_200_004));
     }
 
     #[test]
     fn skew_sends_its_share_of_the_events_to_user_0() {
-        let stream = Workload::new(&Options {
-            skew: 0.3,
-            ..Options::default()
-        });
+        let stream = Workload::new(&Options { skew: 0.3, ..Options::default() });
         let users: Vec<u64> = (0..12).map(|index| stream.event(index).user).collect();
-        assert_eq!(
-            users,
-            [0, 0, 0, 0, 0, 204_901, 513_396, 0, 103_574, 0, 957_325, 0]
-        );
-        let even = Workload::new(&Options {
-            skew: 0.5,
-            ..Options::default()
-        });
-        assert_eq!(
-            (0..20_000)
-                .filter(|&index| even.event(index).user == 0)
-                .count(),
-            9_915
-        );
+        assert_eq!(users, [0, 0, 0, 0, 0, 204_901, 513_396, 0, 103_574, 0, 957_325, 0]);
+        let even = Workload::new(&Options { skew: 0.5, ..Options::default() });
+        assert_eq!((0..20_000).filter(|&index| even.event(index).user == 0).count(), 9_915);
     }
 
     #[test]
     fn zipf_users_equal_values_computed_by_another_program() {
-        let stream = Workload::new(&Options {
-            zipf: Some(0.99),
-            ..Options::default()
-        });
+        let stream = Workload::new(&Options { zipf: Some(0.99), ..Options::default() });
         let users: Vec<u64> = (0..12).map(|index| stream.event(index).user).collect();
-        assert_eq!(
-            users,
-            [
-                27_715, 32, 0, 12, 80, 10, 1_046, 9_362, 2, 1, 558_043, 3_666
-            ]
-        );
+        assert_eq!(users, [27_715, 32, 0, 12, 80, 10, 1_046, 9_362, 2, 1, 558_043, 3_666]);
     }
 
     #[test]

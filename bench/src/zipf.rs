@@ -32,14 +32,9 @@ impl Zipf {
     /// Prepares the distribution over `count` ranks with exponent `theta` between 0 and 1,
     /// exclusive.
     pub fn new(count: u64, theta: f64) -> Self {
-        assert!(
-            theta > 0.0 && theta < 1.0,
-            "zipf exponent {theta} is not between 0 and 1"
-        );
+        assert!(theta > 0.0 && theta < 1.0, "zipf exponent {theta} is not between 0 and 1");
         assert!(count > 2, "a zipf distribution of {count} ranks");
-        let zetan = (1..=count)
-            .map(|rank| 1.0 / (rank as f64).powf(theta))
-            .sum::<f64>();
+        let zetan = (1..=count).map(|rank| 1.0 / (rank as f64).powf(theta)).sum::<f64>();
         let second = 1.0 + 0.5_f64.powf(theta);
         let tail = 1.0 - (2.0 / count as f64).powf(1.0 - theta);
         let alpha = 1.0 / (1.0 - theta);
@@ -115,11 +110,7 @@ mod tests {
         let zipf = Zipf::new(1_000_000, 0.99);
         for step in 0..10_000 {
             let base = 0.86 + f64::from(step) * 1.4e-5;
-            assert_eq!(
-                zipf.power(base).to_bits(),
-                power_whole(base, 100).to_bits(),
-                "{base}"
-            );
+            assert_eq!(zipf.power(base).to_bits(), power_whole(base, 100).to_bits(), "{base}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Errors of the engine.
 //!
-//! An error says what was attempted, with what value, and what the user can do. Its kind decides the exit code
-//! and its stable code (`THW-0123`); a code is never reused.
+//! An error says what was attempted, with what value, and what the user can do. Its kind decides
+//! the exit code and its stable code (`THW-0123`); a code is never reused.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! The job's graph: what plan mode records.
 //!
-//! The same function that builds the operators records the graph, on every core, so a digest tells whether all
-//! cores run the same job. Parallelism and closures are not in the digest.
+//! The same function that builds the operators records the graph, on every core, so a digest tells
+//! whether all cores run the same job. Parallelism and closures are not in the digest.
 
 mod dot;
 mod json;
@@ -230,7 +230,8 @@ impl JobGraph {
         Ok(())
     }
 
-    /// A digest of names, kinds, edges, partitioners and schema fingerprints: equal on all cores of a job.
+    /// A digest of names, kinds, edges, partitioners and schema fingerprints: equal on all cores of
+    /// a job.
     pub fn digest(&self) -> u64 {
         let mut text = String::new();
         for node in &self.nodes {

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
+use crate::Result;
 use crate::config::NetworkConfig;
 use crate::dataflow::{Dataflow, Environment, Flow, Mode, Preparation};
 use crate::graph::JobGraph;
 use crate::runtime::{Core, Link, Worker};
 use crate::time::{Clock, MachineClock};
-use crate::Result;
 
 /// A job: called once in plan mode and once on every core.
 pub trait Job: Fn(&Dataflow, &Args) -> Result<()> {}

@@ -1,7 +1,7 @@
 //! Thalweg: a thread-per-core, shared-nothing dataflow engine with exactly-once guarantees.
 //!
-//! A job is a function over a [`Dataflow`]; it is called once to plan and once on every core to run.
-//! Linux only.
+//! A job is a function over a [`Dataflow`]; it is called once to plan and once on every core to
+//! run. Linux only.
 //!
 //! ```
 //! use thalweg::prelude::*;

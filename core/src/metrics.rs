@@ -1,6 +1,7 @@
 //! Counters and histograms of one core.
 //!
-//! Plain cells owned by the core, always on; other threads see copies that the worker makes between turns.
+//! Plain cells owned by the core, always on; other threads see copies that the worker makes between
+//! turns.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

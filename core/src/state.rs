@@ -50,11 +50,7 @@ pub struct StateSpec {
 impl StateSpec {
     /// A state with this name, unique in its operator.
     pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            ttl: None,
-            keys: 0,
-        }
+        Self { name: name.to_owned(), ttl: None, keys: 0 }
     }
 
     /// Lets values expire (processing time); lists and maps per entry.
@@ -72,11 +68,7 @@ impl StateSpec {
     }
 
     pub(crate) fn info(&self, kind: &'static str, fingerprint: u64) -> StateInfo {
-        StateInfo {
-            name: self.name.clone(),
-            kind,
-            fingerprint,
-        }
+        StateInfo { name: self.name.clone(), kind, fingerprint }
     }
 }
 
@@ -101,10 +93,7 @@ pub struct ValueSpec<S> {
 impl<S: State> ValueSpec<S> {
     /// A state with this name, unique in its operator.
     pub fn new(name: &str) -> Self {
-        Self {
-            spec: StateSpec::new(name),
-            value: PhantomData,
-        }
+        Self { spec: StateSpec::new(name), value: PhantomData }
     }
 
     /// Lets values expire (processing time): an expired value starts anew.

@@ -1,7 +1,8 @@
 //! Time: timestamps, clocks and watermark strategies.
 //!
-//! Event time is milliseconds since the epoch in `i64`. A watermark W promises no more records with a timestamp
-//! of at most W. Engine time is a monotonic count of nanoseconds that only the rim reads from the machine.
+//! Event time is milliseconds since the epoch in `i64`. A watermark W promises no more records with
+//! a timestamp of at most W. Engine time is a monotonic count of nanoseconds that only the rim
+//! reads from the machine.
 
 mod clock;
 mod strategy;
@@ -24,6 +25,7 @@ pub const MAX: Timestamp = i64::MAX;
 pub struct Stamp {
     /// Event time in milliseconds; [`MIN`] if the record has none.
     pub timestamp: Timestamp,
-    /// Engine time in nanoseconds at which the record was due at its source; latency counts from it.
+    /// Engine time in nanoseconds at which the record was due at its source; latency counts from
+    /// it.
     pub origin: u64,
 }

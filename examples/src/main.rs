@@ -38,12 +38,16 @@ fn velocity(flow: &Dataflow, args: &Args) -> thalweg::Result<()> {
     let options: Options = args.parse()?;
     flow.source("purchases", FileSource::csv::<Purchase>(&options.input))
         .key_by(|purchase| purchase.user)
-        .flat_map_with_state("count", ValueSpec::new("hour"), |_, purchase, hour: &mut (i64, u64)| {
-            let start = purchase.ts - purchase.ts.rem_euclid(3_600_000);
-            *hour = (start, if hour.0 == start { hour.1 + 1 } else { 1 });
-            let Purchase { user, ts, cents } = purchase;
-            (hour.1 > 5).then_some(Alert { user, ts, cents, count: hour.1 })
-        })
+        .flat_map_with_state(
+            "count",
+            ValueSpec::new("hour"),
+            |_, purchase, hour: &mut (i64, u64)| {
+                let start = purchase.ts - purchase.ts.rem_euclid(3_600_000);
+                *hour = (start, if hour.0 == start { hour.1 + 1 } else { 1 });
+                let Purchase { user, ts, cents } = purchase;
+                (hour.1 > 5).then_some(Alert { user, ts, cents, count: hour.1 })
+            },
+        )
         .sink("alerts", FileSink::json_lines(&options.output));
     Ok(())
 }

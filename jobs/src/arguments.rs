@@ -30,14 +30,18 @@ mod tests {
 
     #[test]
     fn durations_have_units_and_bare_numbers_are_milliseconds() {
-        for (text, millis) in [("0", 0), ("7", 7), ("500ms", 500), ("2m", 120_000), ("1d", 86_400_000)] {
+        for (text, millis) in
+            [("0", 0), ("7", 7), ("500ms", 500), ("2m", 120_000), ("1d", 86_400_000)]
+        {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
     }
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "s", "-1s", "1.5h", "1 h", "1w", "99999999999999999999s", "18446744073709551615d"] {
+        for text in
+            ["", "s", "-1s", "1.5h", "1 h", "1w", "99999999999999999999s", "18446744073709551615d"]
+        {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

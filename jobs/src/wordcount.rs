@@ -41,10 +41,14 @@ pub fn wordcount(flow: &Dataflow, args: &Args) -> Result<()> {
         .flat_map(|line| words(&line.text))
         .name("words")
         .key_by(|word| word.clone())
-        .flat_map_with_state("count", ValueSpec::new("count"), |word: &String, _, count: &mut u64| {
-            *count += 1;
-            Some(Count { word: word.clone(), count: *count })
-        })
+        .flat_map_with_state(
+            "count",
+            ValueSpec::new("count"),
+            |word: &String, _, count: &mut u64| {
+                *count += 1;
+                Some(Count { word: word.clone(), count: *count })
+            },
+        )
         .sink("counts", FileSink::json_lines(&options.output).overwrite(options.overwrite));
     Ok(())
 }

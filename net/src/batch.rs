@@ -95,23 +95,10 @@ mod tests {
     #[test]
     fn a_page_gives_back_what_was_pushed() {
         let mut writer = PageWriter::new(Buffer::new(4096));
-        let record = Fixed {
-            a: 1,
-            b: -2,
-            c: 0.5,
-            d: 4,
-            e: 5,
-            f: 6.25,
-        };
+        let record = Fixed { a: 1, b: -2, c: 0.5, d: 4, e: 5, f: 6.25 };
         let mut pushed = 0_u64;
-        let head = |pushed| Head {
-            hash: pushed,
-            ..Head::default()
-        };
-        while writer
-            .push(head(pushed), &pushed.to_be_bytes(), &record)
-            .is_ok()
-        {
+        let head = |pushed| Head { hash: pushed, ..Head::default() };
+        while writer.push(head(pushed), &pushed.to_be_bytes(), &record).is_ok() {
             pushed += 1;
         }
         let page = writer.seal();

@@ -34,12 +34,7 @@ impl Doorbell {
     /// Makes a doorbell, which takes a file descriptor.
     pub fn new() -> io::Result<Self> {
         let sleeping = CachePadded::new(AtomicBool::new(false));
-        Ok(Self {
-            shared: Arc::new(Shared {
-                sleeping,
-                event: Event::new()?,
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { sleeping, event: Event::new()? }) })
     }
 
     /// Wakes the core if it sleeps. Call it after the work was made visible, once for a whole step.
@@ -110,10 +105,7 @@ mod tests {
         bell.prepare_sleep();
         bell.ring();
         assert!(bell.wait(None).unwrap());
-        assert!(
-            !bell.wait(Some(Duration::ZERO)).unwrap(),
-            "the eventfd was drained"
-        );
+        assert!(!bell.wait(Some(Duration::ZERO)).unwrap(), "the eventfd was drained");
     }
 
     #[test]
@@ -196,9 +188,7 @@ mod loom_tests {
                     ringer.ring();
                 })
             });
-            sleep_until(&bell, || {
-                work.iter().all(|done| done.load(Ordering::Acquire))
-            });
+            sleep_until(&bell, || work.iter().all(|done| done.load(Ordering::Acquire)));
             for waker in wakers {
                 waker.join().unwrap();
             }

@@ -194,11 +194,7 @@ mod tests {
 
     fn frame(sequence: u64) -> Frame {
         let channel = ChannelId(0);
-        Frame {
-            channel,
-            sequence,
-            body: Body::Watermark(sequence as i64),
-        }
+        Frame { channel, sequence, body: Body::Watermark(sequence as i64) }
     }
 
     #[test]
@@ -237,10 +233,7 @@ mod tests {
             receiver.give_back(ChannelId(channel), Buffer::new(64));
         }
         assert_eq!(receiver.waiting(), 5);
-        assert!(
-            !receiver.is_empty(),
-            "a core with buffers to return must not sleep"
-        );
+        assert!(!receiver.is_empty(), "a core with buffers to return must not sleep");
         let mut home = Vec::new();
         while home.len() < 7 {
             home.push(sender.home().expect("the return ring was filled up").0.0);

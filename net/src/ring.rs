@@ -21,23 +21,10 @@ pub fn ring<T: Send>(capacity: usize) -> (Producer<T>, Consumer<T>) {
     let shared = Arc::new(Shared {
         head: CachePadded::new(AtomicUsize::new(0)),
         tail: CachePadded::new(AtomicUsize::new(0)),
-        slots: (0..slots)
-            .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
-            .collect(),
+        slots: (0..slots).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
     });
-    let producer = Producer {
-        shared: Arc::clone(&shared),
-        tail: 0,
-        head: 0,
-    };
-    (
-        producer,
-        Consumer {
-            shared,
-            head: 0,
-            tail: 0,
-        },
-    )
+    let producer = Producer { shared: Arc::clone(&shared), tail: 0, head: 0 };
+    (producer, Consumer { shared, head: 0, tail: 0 })
 }
 
 /// The two indices count items ever popped and pushed, wrapping; an index's slot is its low bits.
@@ -63,14 +50,11 @@ impl<T> Shared<T> {
 
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
-        let (mut head, tail) = (
-            self.head.load(Ordering::Relaxed),
-            self.tail.load(Ordering::Relaxed),
-        );
+        let (mut head, tail) =
+            (self.head.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed));
         while head != tail {
             // SAFETY: both sides are gone; slots from head to tail hold items that nobody took.
-            self.slot(head)
-                .with_mut(|slot| unsafe { (*slot).assume_init_drop() });
+            self.slot(head).with_mut(|slot| unsafe { (*slot).assume_init_drop() });
             head = head.wrapping_add(1);
         }
     }
@@ -121,9 +105,7 @@ impl<T: Send> Producer<T> {
 
 impl<T> fmt::Debug for Producer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Producer")
-            .field("pushed", &self.tail)
-            .finish_non_exhaustive()
+        f.debug_struct("Producer").field("pushed", &self.tail).finish_non_exhaustive()
     }
 }
 
@@ -144,10 +126,7 @@ impl<T: Send> Consumer<T> {
         }
         // SAFETY: `tail` has passed the slot at `head`, so it holds an item, which moves out once:
         // `head` passes it.
-        let item = self
-            .shared
-            .slot(self.head)
-            .with(|slot| unsafe { (*slot).assume_init_read() });
+        let item = self.shared.slot(self.head).with(|slot| unsafe { (*slot).assume_init_read() });
         self.head = self.head.wrapping_add(1);
         self.shared.head.store(self.head, Ordering::Release);
         Some(item)
@@ -161,11 +140,7 @@ impl<T: Send> Consumer<T> {
         }
         // SAFETY: the slot holds an item that stays there as long as the borrow of `self` keeps
         // `pop` away.
-        Some(
-            self.shared
-                .slot(self.head)
-                .with(|slot| unsafe { (*slot).assume_init_ref() }),
-        )
+        Some(self.shared.slot(self.head).with(|slot| unsafe { (*slot).assume_init_ref() }))
     }
 
     /// Whether there is nothing to pop right now.
@@ -184,9 +159,7 @@ impl<T: Send> Consumer<T> {
 
 impl<T> fmt::Debug for Consumer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumer")
-            .field("popped", &self.head)
-            .finish_non_exhaustive()
+        f.debug_struct("Consumer").field("popped", &self.head).finish_non_exhaustive()
     }
 }
 

@@ -44,10 +44,7 @@ mod machine {
 
     impl Event {
         pub(crate) fn new() -> io::Result<Self> {
-            Ok(Self(eventfd(
-                0,
-                EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
-            )?))
+            Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
         }
 
         pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -109,10 +106,7 @@ mod model {
 
     impl Event {
         pub(crate) fn new() -> io::Result<Self> {
-            Ok(Self {
-                set: Mutex::new(false),
-                changed: Condvar::new(),
-            })
+            Ok(Self { set: Mutex::new(false), changed: Condvar::new() })
         }
 
         pub(crate) fn set(&self) {
@@ -125,10 +119,7 @@ mod model {
         pub(crate) fn wait(&self, _timeout: Option<Duration>) -> io::Result<bool> {
             let mut set = self.set.lock().expect("no thread panics with the event");
             while !*set {
-                set = self
-                    .changed
-                    .wait(set)
-                    .expect("no thread panics with the event");
+                set = self.changed.wait(set).expect("no thread panics with the event");
             }
             *set = false;
             Ok(true)

@@ -22,10 +22,7 @@ fn validation_allocates_nothing_and_reading_no_more_than_was_sent() {
     let mut refused = 0;
     for at in 0..page.payload_bytes() {
         for flip in [0x01, 0x40, 0x80, 0xff] {
-            let mut buffer = page
-                .copy_into(Buffer::new(4096))
-                .expect("same size")
-                .into_buffer();
+            let mut buffer = page.copy_into(Buffer::new(4096)).expect("same size").into_buffer();
             buffer.bytes_mut()[at] ^= flip;
             let region = Region::new(ALLOCATOR);
             let page = Page::from_buffer::<Record>(buffer, count, payload);
@@ -40,10 +37,7 @@ fn validation_allocates_nothing_and_reading_no_more_than_was_sent() {
             }
             // A string's header is three words where its archived form takes eight bytes.
             let bytes = region.change().bytes_allocated;
-            assert!(
-                bytes <= 4 * page.payload_bytes(),
-                "{bytes} bytes for byte {at} ^ {flip}"
-            );
+            assert!(bytes <= 4 * page.payload_bytes(), "{bytes} bytes for byte {at} ^ {flip}");
         }
     }
     assert!(refused > 0, "no damage was found");

@@ -105,12 +105,7 @@ fn holds<T: Slot + PartialEq + std::fmt::Debug>(page: &Page, rows: &[Row<T>]) {
 }
 
 fn copy<T: Slot>(page: &Page, buffer: Buffer) -> Result<Page, ChannelError> {
-    Page::from_bytes::<T>(
-        buffer,
-        page.count() as u32,
-        page.payload(),
-        page.directory(),
-    )
+    Page::from_bytes::<T>(buffer, page.count() as u32, page.payload(), page.directory())
 }
 
 fn parts(page: &Page) -> (Vec<u8>, Vec<u8>) {
@@ -223,10 +218,7 @@ fn read_if_valid(page: Result<Page, ChannelError>) {
     let view = page.typed::<Rich>();
     for index in 0..view.len() {
         let bytes = view.key(index).len() + view.record(index).name.len();
-        assert!(
-            bytes <= page.payload_bytes(),
-            "record {index} reaches beyond the page"
-        );
+        assert!(bytes <= page.payload_bytes(), "record {index} reaches beyond the page");
     }
 }
 
@@ -235,9 +227,7 @@ fn a_page_is_full_to_the_last_byte() {
     let mut writer = PageWriter::<u64>::new(Buffer::new(64 * 3));
     for free in [192, 144, 96, 48] {
         assert_eq!(writer.free_bytes(), free);
-        writer
-            .push(Head::default(), &[], &7)
-            .expect("exactly four fit");
+        writer.push(Head::default(), &[], &7).expect("exactly four fit");
     }
     assert_eq!(writer.push(Head::default(), &[], &7), Err(PageFull));
     let page = writer.seal();
@@ -249,9 +239,7 @@ fn a_page_is_full_to_the_last_byte() {
 fn each_lie_about_a_record_is_found() {
     let mut writer = PageWriter::new(Buffer::new(512));
     for record in [1_u64, 2] {
-        writer
-            .push(Head::default(), b"key", &record)
-            .expect("it fits");
+        writer.push(Head::default(), b"key", &record).expect("it fits");
     }
     let page = writer.seal();
     let reason = |payload: &[u8], entry: usize, field: usize, value: u32| {
@@ -264,27 +252,12 @@ fn each_lie_about_a_record_is_found() {
         }
     };
     let payload = page.payload();
-    assert_eq!(
-        reason(payload, 1, 0, 8),
-        (1, "it overlaps the one before it")
-    );
-    assert_eq!(
-        reason(payload, 1, 0, 12),
-        (1, "its position is not aligned")
-    );
+    assert_eq!(reason(payload, 1, 0, 8), (1, "it overlaps the one before it"));
+    assert_eq!(reason(payload, 1, 0, 12), (1, "its position is not aligned"));
     assert_eq!(reason(payload, 1, 0, 24), (1, "it ends behind the payload"));
-    assert_eq!(
-        reason(payload, 1, 0, u32::MAX),
-        (1, "it ends behind the payload")
-    );
-    assert_eq!(
-        reason(payload, 0, 1, 9),
-        (1, "it overlaps the one before it")
-    );
-    assert_eq!(
-        reason(payload, 0, 1, u32::MAX),
-        (0, "it ends behind the payload")
-    );
+    assert_eq!(reason(payload, 1, 0, u32::MAX), (1, "it ends behind the payload"));
+    assert_eq!(reason(payload, 0, 1, 9), (1, "it overlaps the one before it"));
+    assert_eq!(reason(payload, 0, 1, u32::MAX), (0, "it ends behind the payload"));
 }
 
 #[test]
@@ -302,10 +275,7 @@ fn lengths_are_checked_before_anything_is_copied() {
 fn a_record_from_elsewhere_may_not_nest_without_end() {
     let mut kind = Kind::Plain;
     for _ in 0..400 {
-        kind = Kind::Nested {
-            inner: Some(Box::new(kind)),
-            letter: 'x',
-        };
+        kind = Kind::Nested { inner: Some(Box::new(kind)), letter: 'x' };
     }
     // Release builds write it unchecked; debug builds notice that it could not be read back.
     let written = std::panic::catch_unwind(|| {
@@ -323,9 +293,7 @@ fn a_record_from_elsewhere_may_not_nest_without_end() {
 #[test]
 #[should_panic(expected = "a page of u64 is read as one of i64")]
 fn a_page_is_not_read_as_another_type() {
-    let _ = PageWriter::<u64>::new(Buffer::new(64))
-        .seal()
-        .typed::<i64>();
+    let _ = PageWriter::<u64>::new(Buffer::new(64)).seal().typed::<i64>();
 }
 
 #[test]

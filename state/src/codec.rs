@@ -98,19 +98,13 @@ impl Encoder {
     /// Appends the archive of `value` to `out`; after an error `out` is as it was.
     pub fn encode<T: State>(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
         let start = out.len();
-        let tail = Tail {
-            bytes: std::mem::take(out),
-            start,
-        };
+        let tail = Tail { bytes: std::mem::take(out), start };
         let mut serializer = rkyv::ser::Serializer::new(tail, self.arena.acquire(), ());
         let outcome = rkyv::api::serialize_using(value, &mut serializer);
         *out = serializer.into_writer().bytes;
         outcome.map(|_| ()).map_err(|source| {
             out.truncate(start);
-            CodecError::Encode {
-                type_name: std::any::type_name::<T>(),
-                source,
-            }
+            CodecError::Encode { type_name: std::any::type_name::<T>(), source }
         })
     }
 }

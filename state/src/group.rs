@@ -19,11 +19,7 @@ pub fn key_group(hash: u64, max_parallelism: u32) -> u16 {
         "max parallelism {max_parallelism} is out of bounds"
     );
     let max = u64::from(max_parallelism);
-    let group = if max.is_power_of_two() {
-        hash & (max - 1)
-    } else {
-        hash % max
-    };
+    let group = if max.is_power_of_two() { hash & (max - 1) } else { hash % max };
     group as u16
 }
 
@@ -38,10 +34,7 @@ pub fn owner(group: u16, parallelism: u32, max_parallelism: u32) -> u32 {
 /// Never empty, as the parallelism does not exceed the number of groups.
 pub fn range(core: u32, parallelism: u32, max_parallelism: u32) -> RangeInclusive<u16> {
     check(parallelism, max_parallelism);
-    assert!(
-        core < parallelism,
-        "core {core} of {parallelism} does not exist"
-    );
+    assert!(core < parallelism, "core {core} of {parallelism} does not exist");
     let start = (core * max_parallelism).div_ceil(parallelism);
     let end = ((core + 1) * max_parallelism - 1) / parallelism;
     start as u16..=end as u16
@@ -54,9 +47,7 @@ pub fn default_max_parallelism(parallelism: u32) -> u32 {
         (1..=MAX_PARALLELISM_LIMIT).contains(&parallelism),
         "parallelism {parallelism} is out of bounds"
     );
-    (parallelism + parallelism / 2)
-        .next_power_of_two()
-        .clamp(DEFAULT_FLOOR, MAX_PARALLELISM_LIMIT)
+    (parallelism + parallelism / 2).next_power_of_two().clamp(DEFAULT_FLOOR, MAX_PARALLELISM_LIMIT)
 }
 
 /// Who owns which group, as a table: one load per record instead of a division.
@@ -73,10 +64,7 @@ impl OwnerTable {
         let owners = (0..max_parallelism)
             .map(|group| owner(group as u16, parallelism, max_parallelism) as u16)
             .collect();
-        Self {
-            owners,
-            parallelism,
-        }
+        Self { owners, parallelism }
     }
 
     /// Number of key groups.
@@ -170,19 +158,10 @@ mod tests {
 
     #[test]
     fn the_default_leaves_room_and_stays_in_bounds() {
-        for (parallelism, expected) in [
-            (1, 128),
-            (85, 128),
-            (86, 256),
-            (128, 256),
-            (20_000, 32_768),
-            (32_768, 32_768),
-        ] {
-            assert_eq!(
-                default_max_parallelism(parallelism),
-                expected,
-                "{parallelism}"
-            );
+        for (parallelism, expected) in
+            [(1, 128), (85, 128), (86, 256), (128, 256), (20_000, 32_768), (32_768, 32_768)]
+        {
+            assert_eq!(default_max_parallelism(parallelism), expected, "{parallelism}");
         }
     }
 

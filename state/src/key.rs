@@ -46,10 +46,7 @@ impl<'a> KeyRef<'a> {
     /// Hashes `bytes`; where the hash is at hand already, the fields are set directly.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            hash: hash(bytes),
-            bytes,
-        }
+        Self { hash: hash(bytes), bytes }
     }
 }
 
@@ -91,11 +88,7 @@ pub trait Key: Clone + Eq + Ord + std::fmt::Debug + 'static {
     /// Number of bytes that [`encode_prefixed`](Self::encode_prefixed) appends.
     #[inline]
     fn prefixed_len(&self) -> usize {
-        let prefix = if Self::WIDTH.is_some() {
-            0
-        } else {
-            size_of::<u32>()
-        };
+        let prefix = if Self::WIDTH.is_some() { 0 } else { size_of::<u32>() };
         prefix + self.encoded_len()
     }
 
@@ -104,10 +97,7 @@ pub trait Key: Clone + Eq + Ord + std::fmt::Debug + 'static {
     fn encode_prefixed<S: KeySink + ?Sized>(&self, out: &mut S) {
         if Self::WIDTH.is_none() {
             let length = self.encoded_len();
-            assert!(
-                length <= u32::MAX as usize,
-                "a key part of {length} bytes exceeds 4 GiB"
-            );
+            assert!(length <= u32::MAX as usize, "a key part of {length} bytes exceeds 4 GiB");
             out.put(&(length as u32).to_be_bytes());
         }
         self.encode(out);
@@ -206,20 +196,14 @@ pub fn split_prefixed<'a>(
         Some(width) => width,
         None => {
             let Some((length, rest)) = bytes.split_first_chunk::<4>() else {
-                return Err(KeyError::Truncated {
-                    needed: 4,
-                    available: bytes.len(),
-                });
+                return Err(KeyError::Truncated { needed: 4, available: bytes.len() });
             };
             *bytes = rest;
             u32::from_be_bytes(*length) as usize
         }
     };
     let Some((part, rest)) = bytes.split_at_checked(length) else {
-        return Err(KeyError::Truncated {
-            needed: length,
-            available: bytes.len(),
-        });
+        return Err(KeyError::Truncated { needed: length, available: bytes.len() });
     };
     *bytes = rest;
     Ok(part)
@@ -229,23 +213,15 @@ pub fn split_prefixed<'a>(
 #[inline]
 fn exactly<const N: usize>(bytes: &[u8]) -> Result<[u8; N], KeyError> {
     match bytes.first_chunk::<N>() {
-        None => Err(KeyError::Truncated {
-            needed: N,
-            available: bytes.len(),
-        }),
-        Some(_) if bytes.len() > N => Err(KeyError::Trailing {
-            count: bytes.len() - N,
-        }),
+        None => Err(KeyError::Truncated { needed: N, available: bytes.len() }),
+        Some(_) if bytes.len() > N => Err(KeyError::Trailing { count: bytes.len() - N }),
         Some(array) => Ok(*array),
     }
 }
 
 #[inline]
 fn on_stack<const N: usize, K: Key, R>(key: &K, f: impl FnOnce(&[u8]) -> R) -> R {
-    let mut stack = Stack::<N> {
-        bytes: [0; N],
-        length: 0,
-    };
+    let mut stack = Stack::<N> { bytes: [0; N], length: 0 };
     key.encode(&mut stack);
     f(&stack.bytes[..stack.length])
 }

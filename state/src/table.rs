@@ -96,11 +96,7 @@ impl<K: Key, V> Table<K, V> {
     #[inline]
     pub fn adjust_heap(&mut self, change: isize) {
         self.heap_bytes += change;
-        debug_assert!(
-            self.heap_bytes >= 0,
-            "heap bytes fell to {}",
-            self.heap_bytes
-        );
+        debug_assert!(self.heap_bytes >= 0, "heap bytes fell to {}", self.heap_bytes);
     }
 
     /// Number of lines, counting those that growth has yet to empty.
@@ -180,17 +176,10 @@ impl<K: Key, V> Table<K, V> {
         if self.old.is_none()
             && let Some(index) = self.probe(key)
         {
-            let place = Place {
-                index,
-                in_old: false,
-            };
+            let place = Place { index, in_old: false };
             let changed_in = Some(self.mark(place, epoch));
             let pair = self.pair_mut(place);
-            return Slot {
-                key: &pair.key,
-                value: &mut pair.value,
-                changed_in,
-            };
+            return Slot { key: &pair.key, value: &mut pair.value, changed_in };
         }
         self.slot_anew(key, epoch, init)
     }
@@ -209,11 +198,7 @@ impl<K: Key, V> Table<K, V> {
             None => (self.insert_new(key, epoch, init), None),
         };
         let pair = self.pair_mut(place);
-        Slot {
-            key: &pair.key,
-            value: &mut pair.value,
-            changed_in,
-        }
+        Slot { key: &pair.key, value: &mut pair.value, changed_in }
     }
 
     /// The entry of a key, to look before changing it in `epoch`.
@@ -255,8 +240,5 @@ impl<K: Key, V> Default for Table<K, V> {
 
 /// Lines that hold `entry_count` entries at a load of at most one half.
 fn lines_for(entry_count: usize) -> usize {
-    entry_count
-        .saturating_mul(2)
-        .max(LINES_MIN)
-        .next_power_of_two()
+    entry_count.saturating_mul(2).max(LINES_MIN).next_power_of_two()
 }

@@ -48,11 +48,7 @@ pub struct Timers<K: Key> {
 impl<K: Key> Timers<K> {
     /// Makes an empty set.
     pub fn new() -> Self {
-        Self {
-            pending: BTreeSet::new(),
-            heap_bytes: 0,
-            key: PhantomData,
-        }
+        Self { pending: BTreeSet::new(), heap_bytes: 0, key: PhantomData }
     }
 
     /// Adds a timer; `false` if it is pending already.
@@ -90,11 +86,7 @@ impl<K: Key> Timers<K> {
             Ok(key) => key,
             Err(error) => panic!("timer with key {:02x?}: {error}", &*entry.key),
         };
-        Some(Timer {
-            timestamp: entry.timestamp,
-            key,
-            namespace: entry.namespace,
-        })
+        Some(Timer { timestamp: entry.timestamp, key, namespace: entry.namespace })
     }
 
     /// Like [`pop_due`](Self::pop_due), with the key's canonical bytes left in `key`: returns the
@@ -123,9 +115,7 @@ impl<K: Key> Timers<K> {
     /// The pending timers behind `last` in the order in which they fire, for a snapshot in slices.
     pub fn iter_after(&self, last: TimerRef<'_>) -> impl Iterator<Item = TimerRef<'_>> {
         use std::ops::Bound::{Excluded, Unbounded};
-        self.pending
-            .range((Excluded(Entry::new(last)), Unbounded))
-            .map(Entry::lend)
+        self.pending.range((Excluded(Entry::new(last)), Unbounded)).map(Entry::lend)
     }
 
     /// Number of pending timers.
@@ -163,24 +153,12 @@ struct Entry {
 
 impl Entry {
     fn new(timer: TimerRef<'_>) -> Self {
-        let TimerRef {
-            timestamp,
-            key,
-            namespace,
-        } = timer;
-        Self {
-            timestamp,
-            key: KeyBytes::new(key),
-            namespace,
-        }
+        let TimerRef { timestamp, key, namespace } = timer;
+        Self { timestamp, key: KeyBytes::new(key), namespace }
     }
 
     fn lend(&self) -> TimerRef<'_> {
-        TimerRef {
-            timestamp: self.timestamp,
-            key: &self.key,
-            namespace: self.namespace,
-        }
+        TimerRef { timestamp: self.timestamp, key: &self.key, namespace: self.namespace }
     }
 }
 
@@ -197,10 +175,7 @@ impl KeyBytes {
         }
         let mut bytes = [0; INLINE_MAX];
         bytes[..key.len()].copy_from_slice(key);
-        Self::Inline {
-            length: key.len() as u8,
-            bytes,
-        }
+        Self::Inline { length: key.len() as u8, bytes }
     }
 
     fn heap_bytes(&self) -> usize {
@@ -247,11 +222,7 @@ mod tests {
     use super::*;
 
     fn timer(timestamp: i64, key: &[u8], namespace: i64) -> TimerRef<'_> {
-        TimerRef {
-            timestamp,
-            key,
-            namespace,
-        }
+        TimerRef { timestamp, key, namespace }
     }
 
     #[test]
@@ -272,21 +243,13 @@ mod tests {
     fn timers_fire_by_time_then_key_then_namespace_and_never_early() {
         let mut timers = Timers::<String>::default();
         let long = "a key that does not fit into an entry of the tree";
-        for (timestamp, key, namespace) in [
-            (5, "b", 0),
-            (5, "a", 2),
-            (5, "a", -1),
-            (-3, "z", 0),
-            (5, long, 0),
-            (9, "a", 0),
-        ] {
+        for (timestamp, key, namespace) in
+            [(5, "b", 0), (5, "a", 2), (5, "a", -1), (-3, "z", 0), (5, long, 0), (9, "a", 0)]
+        {
             assert!(timers.register(timer(timestamp, key.as_bytes(), namespace)));
         }
         assert_eq!(timers.next(), Some(-3));
-        let order: Vec<_> = timers
-            .iter()
-            .map(|timer| (timer.timestamp, timer.namespace))
-            .collect();
+        let order: Vec<_> = timers.iter().map(|timer| (timer.timestamp, timer.namespace)).collect();
         assert_eq!(order, [(-3, 0), (5, -1), (5, 2), (5, 0), (5, 0), (9, 0)]);
         let behind = timers.iter_after(timer(5, b"a", 2)).count();
         assert_eq!(behind, 3);
@@ -294,17 +257,8 @@ mod tests {
         while let Some(timer) = timers.pop_due(5) {
             fired.push((timer.timestamp, timer.key, timer.namespace));
         }
-        let expected = [
-            (-3, "z", 0),
-            (5, "a", -1),
-            (5, "a", 2),
-            (5, long, 0),
-            (5, "b", 0),
-        ];
-        assert_eq!(
-            fired,
-            expected.map(|(at, key, namespace)| (at, key.to_owned(), namespace))
-        );
+        let expected = [(-3, "z", 0), (5, "a", -1), (5, "a", 2), (5, long, 0), (5, "b", 0)];
+        assert_eq!(fired, expected.map(|(at, key, namespace)| (at, key.to_owned(), namespace)));
         assert_eq!(timers.pop_due(8), None);
         assert_eq!(timers.next(), Some(9));
     }
@@ -318,11 +272,7 @@ mod tests {
         timers.register(timer(1, &[0; 100], 0));
         assert_eq!(timers.bytes(), 2 * inline + 100);
         timers.register(timer(1, &[0; 100], 0));
-        assert_eq!(
-            timers.bytes(),
-            2 * inline + 100,
-            "a timer that is there costs nothing"
-        );
+        assert_eq!(timers.bytes(), 2 * inline + 100, "a timer that is there costs nothing");
         let mut key = Vec::new();
         assert_eq!(timers.pop_due_into(0, &mut key), None);
         assert_eq!(timers.pop_due_into(1, &mut key), Some((1, 0)));

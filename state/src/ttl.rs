@@ -40,15 +40,8 @@ pub struct Ttl {
 impl Ttl {
     /// A time to live of `after_ms` with the default update type and visibility.
     pub fn new(after_ms: i64) -> Self {
-        assert!(
-            after_ms > 0,
-            "a time to live must be positive, not {after_ms} ms"
-        );
-        Self {
-            after_ms,
-            update: UpdateType::default(),
-            visibility: Visibility::default(),
-        }
+        assert!(after_ms > 0, "a time to live must be positive, not {after_ms} ms");
+        Self { after_ms, update: UpdateType::default(), visibility: Visibility::default() }
     }
 
     /// A time to live of `after`, in whole milliseconds, with the defaults of [`Ttl::new`].
@@ -96,11 +89,7 @@ impl Ttl {
     #[inline]
     pub fn after_read(&self, last_access_ms: i64, now_ms: i64) -> i64 {
         let restarts = self.update == UpdateType::OnReadAndWrite;
-        if restarts && !self.is_expired(last_access_ms, now_ms) {
-            now_ms
-        } else {
-            last_access_ms
-        }
+        if restarts && !self.is_expired(last_access_ms, now_ms) { now_ms } else { last_access_ms }
     }
 
     /// The stamp of a value after it was created or written at `now_ms`.
@@ -134,10 +123,7 @@ mod tests {
 
     #[test]
     fn a_disabled_time_to_live_never_ends() {
-        let ttl = Ttl {
-            update: UpdateType::Disabled,
-            ..Ttl::new(1)
-        };
+        let ttl = Ttl { update: UpdateType::Disabled, ..Ttl::new(1) };
         assert!(!ttl.is_expired(0, i64::MAX));
         assert!(ttl.is_visible(0, i64::MAX));
     }
@@ -145,10 +131,7 @@ mod tests {
     #[test]
     fn expired_values_are_seen_only_if_asked_for() {
         let strict = Ttl::new(10);
-        let lax = Ttl {
-            visibility: Visibility::ReturnExpiredIfNotCleanedUp,
-            ..strict
-        };
+        let lax = Ttl { visibility: Visibility::ReturnExpiredIfNotCleanedUp, ..strict };
         assert!(strict.is_visible(0, 9));
         assert!(!strict.is_visible(0, 10));
         assert!(lax.is_visible(0, 10));
@@ -157,10 +140,7 @@ mod tests {
     #[test]
     fn reads_restart_the_time_only_if_configured_and_never_revive() {
         let write = Ttl::new(10);
-        let read = Ttl {
-            update: UpdateType::OnReadAndWrite,
-            ..write
-        };
+        let read = Ttl { update: UpdateType::OnReadAndWrite, ..write };
         assert_eq!(write.after_read(0, 5), 0);
         assert_eq!(read.after_read(0, 5), 5);
         assert_eq!(read.after_read(0, 10), 0);

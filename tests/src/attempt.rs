@@ -31,9 +31,7 @@ where
     let (result, ended) = channel();
     let rim = options.runtime.rim;
     let body = move || drop(result.send(thalweg::run(job, &Args::default(), &options)));
-    let thread = std::thread::Builder::new()
-        .name("attempt".into())
-        .spawn(body);
+    let thread = std::thread::Builder::new().name("attempt".into()).spawn(body);
     thread.expect("a thread for the attempt");
     let Ok(result) = ended.recv_timeout(patience) else {
         panic!("the attempt hangs ({rim:?}): no end in {patience:?}");
@@ -44,10 +42,7 @@ where
         println!("skipped: {}", error.report());
         return None;
     }
-    Some(Attempt {
-        result,
-        took: Duration::from_nanos(clock.nanos()),
-    })
+    Some(Attempt { result, took: Duration::from_nanos(clock.nanos()) })
 }
 
 /// An attempt that has ended.
@@ -67,10 +62,7 @@ pub struct Attempt {
 pub fn wait_until(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
     let clock = MachineClock::new();
     while !holds() {
-        assert!(
-            clock.nanos() < patience.as_nanos() as u64,
-            "waited in vain: {what}"
-        );
+        assert!(clock.nanos() < patience.as_nanos() as u64, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -1,5 +1,7 @@
 //! A sink that takes nothing stops its sources; memory stays bounded; nothing is lost.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -52,9 +54,7 @@ impl SinkWriter<u64> for Gatekeeper {
     }
     fn write(&mut self, record: u64, _stamp: Stamp) -> Result<()> {
         let less = |permits: u64| Some(permits.saturating_sub(1));
-        let _ = self
-            .permits
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        let _ = self.permits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
         self.taken.lock().unwrap().push(record);
         Ok(())
     }
@@ -69,23 +69,18 @@ impl SinkWriter<u64> for Gatekeeper {
 /// Two exchanges and a sink.
 fn job(flow: &Dataflow, records: u64, read: &Arc<AtomicU64>, sink: &Gatekeeper) {
     let read = Arc::clone(read);
-    flow.source(
-        "numbers",
-        Generator::new(|n| (n, n as i64)).records(records),
-    )
-    .inspect(move |_| _ = read.fetch_add(1, Ordering::Relaxed))
-    .rebalance()
-    .key_by(|n| *n % 1_000)
-    .flat_map_with_state("pass", ValueSpec::new("n"), |_, n, _: &mut u64| Some(n))
-    .sink("held", sink.clone());
+    flow.source("numbers", Generator::new(|n| (n, n as i64)).records(records))
+        .inspect(move |_| _ = read.fetch_add(1, Ordering::Relaxed))
+        .rebalance()
+        .key_by(|n| *n % 1_000)
+        .flat_map_with_state("pass", ValueSpec::new("n"), |_, n, _: &mut u64| Some(n))
+        .sink("held", sink.clone());
 }
 
 /// Bytes of all buffers of a cluster.
 fn buffer_bytes(cluster: &Cluster, buffer_size: u64) -> u64 {
     let outputs = cluster.workers.iter().flat_map(|worker| worker.outputs());
-    outputs
-        .map(|output| output.counts.granted * buffer_size + output.counts.borrowed_bytes)
-        .sum()
+    outputs.map(|output| output.counts.granted * buffer_size + output.counts.borrowed_bytes).sum()
 }
 
 #[test]
@@ -113,17 +108,11 @@ fn a_held_sink_stops_the_sources_with_bounded_memory_and_then_everything_arrives
     let granted = buffer_bytes(&cluster, 1024);
     assert!(!step(&mut cluster, 1_000));
     let stopped_at = read.load(Ordering::Relaxed);
-    assert!(
-        stopped_at > 0 && stopped_at < RECORDS / 10,
-        "{stopped_at} records were read"
-    );
+    assert!(stopped_at > 0 && stopped_at < RECORDS / 10, "{stopped_at} records were read");
     assert!(!step(&mut cluster, 10_000));
     assert_eq!(read.load(Ordering::Relaxed), stopped_at, "sources went on");
     let held = buffer_bytes(&cluster, 1024);
-    assert!(
-        held <= 2 * granted,
-        "{held} bytes of buffers, {granted} were granted"
-    );
+    assert!(held <= 2 * granted, "{held} bytes of buffers, {granted} were granted");
     assert_eq!(sink.sorted(), Vec::<u64>::new());
     sink.permit(u64::MAX);
     assert!(step(&mut cluster, 100_000), "no end");

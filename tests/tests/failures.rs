@@ -53,10 +53,7 @@ struct Bomb {
 
 impl Bomb {
     fn new(flow: &Dataflow, place: Place, here: Place) -> Self {
-        Self {
-            armed: place == here && flow.core() == 1,
-            calls: 0,
-        }
+        Self { armed: place == here && flow.core() == 1, calls: 0 }
     }
 
     fn goes_off(&mut self) -> bool {
@@ -86,10 +83,9 @@ impl SinkWriter<u64> for Failing {
     fn write(&mut self, _record: u64, _stamp: Stamp) -> Result<()> {
         self.0.pass();
         match self.1.goes_off() {
-            true => Err(Error::io(
-                "cannot write the verdict",
-                std::io::Error::other("disk on fire"),
-            )),
+            true => {
+                Err(Error::io("cannot write the verdict", std::io::Error::other("disk on fire")))
+            }
             false => Ok(()),
         }
     }
@@ -108,31 +104,21 @@ fn job(flow: &Dataflow, place: Place) {
     let (mut keyed, mut iterator) = (bomb(Place::Keyed), bomb(Place::KeyedIterator));
     let source = std::cell::RefCell::new(bomb(Place::Source));
     let key = std::cell::RefCell::new(bomb(Place::Key));
-    flow.source(
-        "numbers",
-        Generator::new(move |n| (source.borrow_mut().pass(), (n, 0)).1),
-    )
-    .map(move |n| (map.pass(), n).1)
-    .name("double")
-    .try_map(move |n: &u64| match try_map.goes_off() {
-        true => "x".parse::<u64>().map_err(NoSuchCard),
-        false => Ok(*n),
-    })
-    .name("look up")
-    .key_by(move |n| (key.borrow_mut().pass(), *n % 1_000).1)
-    .flat_map_with_state(
-        "judge",
-        ValueSpec::new("n"),
-        move |_, n: u64, _: &mut u64| {
+    flow.source("numbers", Generator::new(move |n| (source.borrow_mut().pass(), (n, 0)).1))
+        .map(move |n| (map.pass(), n).1)
+        .name("double")
+        .try_map(move |n: &u64| match try_map.goes_off() {
+            true => "x".parse::<u64>().map_err(NoSuchCard),
+            false => Ok(*n),
+        })
+        .name("look up")
+        .key_by(move |n| (key.borrow_mut().pass(), *n % 1_000).1)
+        .flat_map_with_state("judge", ValueSpec::new("n"), move |_, n: u64, _: &mut u64| {
             keyed.pass();
             let fails = iterator.goes_off();
             (0..1).map(move |_| if fails { panic!("boom") } else { n })
-        },
-    )
-    .sink(
-        "verdicts",
-        Failing(bomb(Place::SinkPanic), bomb(Place::SinkError)),
-    );
+        })
+        .sink("verdicts", Failing(bomb(Place::SinkPanic), bomb(Place::SinkError)));
 }
 
 fn failure(place: Place) -> Vec<Error> {
@@ -149,11 +135,7 @@ fn failure(place: Place) -> Vec<Error> {
             continue;
         };
         let error = attempt.result.expect_err("the job has no end of its own");
-        assert!(
-            attempt.took < BOUND,
-            "{rim:?}: the end took {:?}",
-            attempt.took
-        );
+        assert!(attempt.took < BOUND, "{rim:?}: the end took {:?}", attempt.took);
         assert_eq!(error.core(), Some(1), "{rim:?}: {}", error.report());
         errors.push(error);
     }
@@ -165,10 +147,7 @@ fn panics_in(place: Place, operator: &str) {
         let report = error.report();
         assert_eq!(error.operator(), Some(operator), "{report}");
         assert_eq!(error.kind(), Kind::Panic, "{report}");
-        assert!(
-            report.contains("boom") && report.contains("failures.rs"),
-            "{report}"
-        );
+        assert!(report.contains("boom") && report.contains("failures.rs"), "{report}");
     }
 }
 
@@ -252,11 +231,7 @@ fn a_stop_ends_the_sources_and_everything_that_was_read_arrives() {
         let mut arrived = all.take();
         arrived.sort_unstable();
         arrived.dedup();
-        assert_eq!(
-            arrived.len() as u64,
-            read.load(Ordering::Relaxed),
-            "{rim:?}"
-        );
+        assert_eq!(arrived.len() as u64, read.load(Ordering::Relaxed), "{rim:?}");
         assert_eq!(summary.records_in, summary.records_out, "{rim:?}");
     }
 }

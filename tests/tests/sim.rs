@@ -9,35 +9,18 @@ const SEEDS: u64 = 200;
 
 /// Seeds that failed once, and what it was.
 const FOUND: &[(u64, &str)] = &[
-    (
-        5,
-        "records skipped: the cursors of a gate's consumers were shared by all of its channels",
-    ),
+    (5, "records skipped: the cursors of a gate's consumers were shared by all of its channels"),
     (9, "a job without an exchange was done after its first turn"),
-    (
-        18,
-        "a sink that had finished was asked again while another one had not",
-    ),
-    (
-        31,
-        "records doubled: a budget ended inside the run that one consumer had taken already",
-    ),
-    (
-        34,
-        "the end of one input ended the time of inputs that were merely idle",
-    ),
+    (18, "a sink that had finished was asked again while another one had not"),
+    (31, "records doubled: a budget ended inside the run that one consumer had taken already"),
+    (34, "the end of one input ended the time of inputs that were merely idle"),
     (298, "a periodic watermark was made behind the last one"),
 ];
 
 fn run(seed: u64) -> Report {
     let (outcome, _) = run_seed(seed, false);
     outcome.unwrap_or_else(|failure| {
-        panic!(
-            "seed {seed} ({}): {}\n{}",
-            failure.job,
-            failure.what,
-            failure.command()
-        )
+        panic!("seed {seed} ({}): {}\n{}", failure.job, failure.what, failure.command())
     })
 }
 

@@ -35,12 +35,7 @@ fn main() -> std::io::Result<ExitCode> {
     report.configure("parallelism", arguments.parallelism);
     report.configure("huge_pages", !arguments.small_pages);
     report.configure("pairs", arguments.options.pairs());
-    let fixed = run(
-        &config(&arguments, 1_000_000, None),
-        &Mode::Fixed {
-            records: DIGEST_RECORDS,
-        },
-    );
+    let fixed = run(&config(&arguments, 1_000_000, None), &Mode::Fixed { records: DIGEST_RECORDS });
     report.figure("digest", fixed.outcome.digest);
     for (name, users, zipf) in [
         ("1m", 1_000_000, None),
@@ -48,12 +43,7 @@ fn main() -> std::io::Result<ExitCode> {
         ("10m", 10_000_000, None),
         ("1k", 1_000, None),
     ] {
-        rates(
-            &arguments,
-            name,
-            config(&arguments, users, zipf),
-            &mut report,
-        );
+        rates(&arguments, name, config(&arguments, users, zipf), &mut report);
     }
     if !arguments.no_latency {
         for (rate, idle) in [
@@ -66,26 +56,13 @@ fn main() -> std::io::Result<ExitCode> {
         }
     }
     let is_valid = report.finish()?;
-    Ok(if is_valid {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn config(arguments: &Arguments, users: u64, zipf: Option<f64>) -> Config {
-    let workload = workload::Options {
-        users,
-        zipf,
-        ..workload::Options::default()
-    };
+    let workload = workload::Options { users, zipf, ..workload::Options::default() };
     let parallelism = arguments.parallelism;
-    Config {
-        parallelism,
-        workload,
-        huge_pages: !arguments.small_pages,
-        ..Config::default()
-    }
+    Config { parallelism, workload, huge_pages: !arguments.small_pages, ..Config::default() }
 }
 
 /// Windows of the baseline and of the bare table, alternating.
@@ -98,32 +75,19 @@ fn rates(arguments: &Arguments, name: &str, config: Config, report: &mut Report)
     let pairs: Vec<(f64, f64)> = (0..arguments.options.pairs()).map(take).collect();
     session.stop();
     bare.stop();
-    let per_core: Vec<f64> = pairs
-        .iter()
-        .map(|(rate, _)| rate / config.parallelism as f64)
-        .collect();
-    report.figure(
-        &format!("{name} records/s per core"),
-        Quartiles::of(&per_core),
-    );
+    let per_core: Vec<f64> =
+        pairs.iter().map(|(rate, _)| rate / config.parallelism as f64).collect();
+    report.figure(&format!("{name} records/s per core"), Quartiles::of(&per_core));
     let ratio = report.ratio(&format!("{name}: handwritten/bare"), &pairs);
     if name == "1m" && ratio.median < 0.5 {
-        report.void(format!(
-            "handwritten reached {:.2} of the bare table's rate",
-            ratio.median
-        ));
+        report.void(format!("handwritten reached {:.2} of the bare table's rate", ratio.median));
     }
 }
 
 fn latency(arguments: &Arguments, rate_total: f64, idle: Idle, report: &mut Report) {
     let duration = arguments.options.window(5.0);
     let warm = Duration::from_millis(500);
-    let mode = Mode::Paced {
-        rate_total,
-        warm,
-        duration,
-        idle,
-    };
+    let mode = Mode::Paced { rate_total, warm, duration, idle };
     let taken = run(&config(arguments, 1_000_000, None), &mode);
     let figure = json!({
         "latency": Quantiles::of(&taken.outcome.latency),

@@ -1,7 +1,8 @@
 //! How fast `fraud-p` runs beside the same work done by hand.
 //!
-//! Both fold every field of every output record into a digest, which is compared before any rate is taken. Then
-//! windows of both alternate, with warm state, and the median of the pairs' ratios counts.
+//! Both fold every field of every output record into a digest, which is compared before any rate is
+//! taken. Then windows of both alternate, with warm state, and the median of the pairs' ratios
+//! counts.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -91,13 +92,9 @@ fn same_digest(
 ) -> thalweg::Result<bool> {
     let mode = Mode::Fixed { records: DIGEST_RECORDS };
     let by_hand = handwritten::run(&by_hand(arguments, workload), &mode).outcome.digest;
-    let config = engine::Config {
-        records: Some(DIGEST_RECORDS),
-        ..by_engine(arguments, workload)
-    };
+    let config = engine::Config { records: Some(DIGEST_RECORDS), ..by_engine(arguments, workload) };
     let by_engine = engine::digest(&engine::run(&config)?);
-    let equal =
-        (by_hand.count, by_hand.unordered) == (by_engine.count, by_engine.unordered);
+    let equal = (by_hand.count, by_hand.unordered) == (by_engine.count, by_engine.unordered);
     report.figure(&format!("{name} digest"), by_engine);
     if !equal {
         report.void(format!("{name}: the engine emitted {by_engine:?}, by hand {by_hand:?}"));

@@ -43,10 +43,7 @@ impl Control {
     /// Shared state for so many cores, which start with the given command.
     pub fn new(parallelism: usize, command: Command) -> Self {
         let cores = (0..parallelism).map(|_| Core::default()).collect();
-        Self {
-            command: AtomicU32::new(command as u32),
-            cores,
-        }
+        Self { command: AtomicU32::new(command as u32), cores }
     }
 
     /// The command in force.
@@ -69,11 +66,7 @@ impl Control {
 
     /// Waits until every core has come to rest after [`Command::Pause`].
     pub fn wait_until_paused(&self) {
-        while !self
-            .cores
-            .iter()
-            .all(|core| core.is_paused.load(Ordering::SeqCst))
-        {
+        while !self.cores.iter().all(|core| core.is_paused.load(Ordering::SeqCst)) {
             machine::sleep(Duration::from_micros(100));
         }
     }
@@ -88,18 +81,12 @@ impl Control {
         let after = (clock.now(), self.judged());
         self.order(Command::Pause);
         self.wait_until_paused();
-        Window {
-            records: after.1 - before.1,
-            seconds: (after.0 - before.0) as f64 * 1e-9,
-        }
+        Window { records: after.1 - before.1, seconds: (after.0 - before.0) as f64 * 1e-9 }
     }
 
     /// Records judged by all cores so far, each as of the end of its last turn.
     pub fn judged(&self) -> u64 {
-        self.cores
-            .iter()
-            .map(|core| core.judged.load(Ordering::Relaxed))
-            .sum()
+        self.cores.iter().map(|core| core.judged.load(Ordering::Relaxed)).sum()
     }
 
     /// A core's thread introduces itself before its first turn.
@@ -139,10 +126,7 @@ impl Control {
         let core = &self.cores[index];
         fence(Ordering::SeqCst);
         if core.is_asleep.load(Ordering::Relaxed) && core.is_asleep.swap(false, Ordering::SeqCst) {
-            core.thread
-                .get()
-                .expect("a core that sleeps has arrived")
-                .unpark();
+            core.thread.get().expect("a core that sleeps has arrived").unpark();
         }
     }
 }

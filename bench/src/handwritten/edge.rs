@@ -105,22 +105,9 @@ pub fn edge(buffer_count: u64) -> (Sender, Receiver) {
     let next = shared.buffers[0].get().cast::<Record>();
     // SAFETY: one past the end of the first buffer.
     let end = unsafe { next.add(BUFFER_RECORDS) };
-    let sender = Sender {
-        shared: Arc::clone(&shared),
-        next,
-        end,
-        filled: 0,
-        emptied: 0,
-        announced: 0,
-    };
-    (
-        sender,
-        Receiver {
-            shared,
-            filled: 0,
-            emptied: 0,
-        },
-    )
+    let sender =
+        Sender { shared: Arc::clone(&shared), next, end, filled: 0, emptied: 0, announced: 0 };
+    (sender, Receiver { shared, filled: 0, emptied: 0 })
 }
 
 impl Sender {
@@ -174,11 +161,7 @@ impl Sender {
 
     /// Says that no record follows. Everything was flushed before.
     pub fn close(&mut self) {
-        assert!(
-            self.is_flushed(),
-            "an edge was closed with {} records unsent",
-            self.open_len()
-        );
+        assert!(self.is_flushed(), "an edge was closed with {} records unsent", self.open_len());
         self.shared.is_closed.store(true, Ordering::Release);
     }
 
@@ -189,10 +172,7 @@ impl Sender {
 
     #[inline(never)]
     fn hand_over(&mut self) {
-        debug_assert!(
-            self.filled - self.emptied < self.shared.mask,
-            "no free buffer behind"
-        );
+        debug_assert!(self.filled - self.emptied < self.shared.mask, "no free buffer behind");
         let slot = (self.filled & self.shared.mask) as usize;
         // SAFETY: the length of the open buffer is ours until the store below.
         unsafe { *self.shared.lengths[slot].get() = self.open_len() as u32 };
@@ -227,11 +207,7 @@ impl Receiver {
     /// Gives the buffer last peeked at back to the producer.
     #[inline]
     pub fn give_back(&mut self) {
-        assert!(
-            self.emptied < self.filled,
-            "buffer {} was not read",
-            self.emptied
-        );
+        assert!(self.emptied < self.filled, "buffer {} was not read", self.emptied);
         self.emptied += 1;
         self.shared.emptied.0.store(self.emptied, Ordering::Release);
     }
@@ -249,18 +225,7 @@ mod tests {
     fn record(user: u64) -> Record {
         let (ts, amount, due_ns, card, dollars) = (0, 0, 0, 0, 0.0);
         let (merchant, hour, category) = (0, 0, 0);
-        Record {
-            hash: 0,
-            user,
-            ts,
-            amount,
-            due_ns,
-            card,
-            dollars,
-            merchant,
-            hour,
-            category,
-        }
+        Record { hash: 0, user, ts, amount, due_ns, card, dollars, merchant, hour, category }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The open-addressing table of the baseline: one 64-byte line per user, prefetched by the caller.
 //!
 //! A power-of-two number of lines, at most a third of them in use: at half, the second line that a
-//! third of the users then need costs more than all the rest of the work. The home line comes from the
-//! high bits of the hash; the line that shares its 128-byte pair is probed second, since processors
-//! tend to load it along, then the next pair. The number of users is known: the table never grows.
+//! third of the users then need costs more than all the rest of the work. The home line comes from
+//! the high bits of the hash; the line that shares its 128-byte pair is probed second, since
+//! processors tend to load it along, then the next pair. The number of users is known: the table
+//! never grows.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
@@ -59,9 +60,7 @@ impl Table {
         let layout = layout.expect("a table fits the address space");
         // SAFETY: the layout is not empty.
         let start = unsafe { alloc(layout) };
-        let Some(start) = NonNull::new(start) else {
-            handle_alloc_error(layout)
-        };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
         if huge_pages {
             // SAFETY: the range is ours, and this advice does not change what it holds. Where there
             // are no huge pages small ones do.
@@ -70,13 +69,7 @@ impl Table {
         // SAFETY: the range is ours; all zeros is a valid line.
         unsafe { start.as_ptr().write_bytes(0, layout.size()) };
         let shift = 64 - count.trailing_zeros();
-        Self {
-            lines: start.cast(),
-            mask: count - 1,
-            shift,
-            used: 0,
-            layout,
-        }
+        Self { lines: start.cast(), mask: count - 1, shift, used: 0, layout }
     }
 
     /// How many users have a profile.
@@ -123,11 +116,7 @@ impl Table {
                 return unsafe { &mut (*self.lines.as_ptr().add(at)).profile };
             }
             // The other line of the pair comes second, then the next pair.
-            at = if (at ^ home) & 1 == 0 {
-                at ^ 1
-            } else {
-                ((at ^ 1) + 2) & self.mask
-            };
+            at = if (at ^ home) & 1 == 0 { at ^ 1 } else { ((at ^ 1) + 2) & self.mask };
         }
     }
 
@@ -135,20 +124,9 @@ impl Table {
     #[inline(never)]
     fn take(&mut self, at: usize, tag: u64, user: u64) {
         self.used += 1;
-        assert!(
-            self.used * 2 <= self.mask + 1,
-            "{} users in {} lines",
-            self.used,
-            self.mask + 1
-        );
+        assert!(self.used * 2 <= self.mask + 1, "{} users in {} lines", self.used, self.mask + 1);
         // SAFETY: the caller masked `at` to the number of lines.
-        unsafe {
-            *self.lines.as_ptr().add(at) = Line {
-                tag,
-                user,
-                profile: Profile::default(),
-            }
-        };
+        unsafe { *self.lines.as_ptr().add(at) = Line { tag, user, profile: Profile::default() } };
     }
 }
 

@@ -3,16 +3,8 @@
 use super::*;
 
 fn digest(parallelism: usize, assign: Assign, users: u64, records: u64) -> Digest {
-    let workload = workload::Options {
-        users,
-        ..workload::Options::default()
-    };
-    let config = Config {
-        parallelism,
-        workload,
-        assign,
-        huge_pages: false,
-    };
+    let workload = workload::Options { users, ..workload::Options::default() };
+    let config = Config { parallelism, workload, assign, huge_pages: false };
     let report = run(&config, &Mode::Fixed { records });
     assert_eq!(report.records, records);
     report.outcome.digest
@@ -40,11 +32,7 @@ fn one_core_gives_the_digest_computed_by_another_program() {
 fn splits_by_user_give_every_field_as_one_core_does() {
     let one = digest(1, Assign::Index, 5_000, 300_000);
     for parallelism in 1..=3 {
-        assert_eq!(
-            digest(parallelism, Assign::User, 5_000, 300_000),
-            one,
-            "{parallelism} cores"
-        );
+        assert_eq!(digest(parallelism, Assign::User, 5_000, 300_000), one, "{parallelism} cores");
     }
 }
 
@@ -60,39 +48,22 @@ fn splits_by_index_give_the_same_up_to_order() {
 
 #[test]
 fn windows_count_and_the_cores_sleep_between_them() {
-    let workload = workload::Options {
-        users: 1_000,
-        ..workload::Options::default()
-    };
-    let session = Session::start(&Config {
-        workload,
-        huge_pages: false,
-        ..Config::default()
-    });
+    let workload = workload::Options { users: 1_000, ..workload::Options::default() };
+    let session = Session::start(&Config { workload, huge_pages: false, ..Config::default() });
     let first = session.window(Duration::from_millis(50));
     let between = session.cores.control.judged();
     machine::sleep(Duration::from_millis(30));
     assert_eq!(session.cores.control.judged(), between);
     let second = session.window(Duration::from_millis(50));
-    assert!(
-        first.records > 0 && second.records > 0,
-        "{first:?} {second:?}"
-    );
+    assert!(first.records > 0 && second.records > 0, "{first:?} {second:?}");
     assert!(session.stop().digest.count >= first.records + second.records);
 }
 
 #[test]
 fn a_paced_run_emits_what_is_due_and_measures_it() {
     for idle in [Idle::Spin, Idle::Park] {
-        let workload = workload::Options {
-            users: 1_000,
-            ..workload::Options::default()
-        };
-        let config = Config {
-            workload,
-            huge_pages: false,
-            ..Config::default()
-        };
+        let workload = workload::Options { users: 1_000, ..workload::Options::default() };
+        let config = Config { workload, huge_pages: false, ..Config::default() };
         let mode = Mode::Paced {
             rate_total: 20_000.0,
             warm: Duration::from_millis(100),
@@ -101,10 +72,7 @@ fn a_paced_run_emits_what_is_due_and_measures_it() {
         };
         let report = run(&config, &mode);
         assert_eq!(report.records, 10_000);
-        assert!(
-            (report.outcome.latency.len() as i64 - 8_000).abs() <= 1,
-            "{idle:?}"
-        );
+        assert!((report.outcome.latency.len() as i64 - 8_000).abs() <= 1, "{idle:?}");
         assert!(report.seconds >= 0.49, "{} s", report.seconds);
     }
 }

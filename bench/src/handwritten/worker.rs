@@ -154,12 +154,7 @@ impl Worker {
     /// generating is all arithmetic, judging all memory.
     #[inline(always)]
     fn fused_turn<const BY_USER: bool>(&mut self, pace: &Pace) -> bool {
-        let Self {
-            inputs,
-            judge,
-            source,
-            ..
-        } = self;
+        let Self { inputs, judge, source, .. } = self;
         self.input = (self.input + 1) % inputs.len();
         let mut chosen = self.input;
         for offset in 0..inputs.len() {
@@ -192,11 +187,7 @@ impl Worker {
         if is_empty {
             let due_ns = pace.due_ns(self.source.next);
             let left = Duration::from_nanos(due_ns.saturating_sub(clock.now()));
-            let left = if self.source.is_exhausted() {
-                PARK_MAX
-            } else {
-                left.min(PARK_MAX)
-            };
+            let left = if self.source.is_exhausted() { PARK_MAX } else { left.min(PARK_MAX) };
             thread::park_timeout(left);
         }
         self.control.woke(self.index);
@@ -242,11 +233,7 @@ impl Source {
         }
         let (first, step) = (self.next, if BY_USER { 1 } else { self.splits });
         let left = (self.end - first).div_ceil(step);
-        let due = if PACED {
-            pace.due_count(first, step, now)
-        } else {
-            u64::MAX
-        };
+        let due = if PACED { pace.due_count(first, step, now) } else { u64::MAX };
         let count = left.min(due).min(BUFFER_RECORDS as u64);
         let workload = self.workload;
         let outputs = self.outputs.as_mut_slice();
@@ -329,12 +316,8 @@ impl Judge {
 
     /// Takes the latency of records that were all judged by now.
     fn measure(&mut self, records: &[Record], now: u64) {
-        for record in records
-            .iter()
-            .filter(|record| record.due_ns >= self.measured_from_ns)
-        {
-            self.latency
-                .saturating_record(now.saturating_sub(record.due_ns));
+        for record in records.iter().filter(|record| record.due_ns >= self.measured_from_ns) {
+            self.latency.saturating_record(now.saturating_sub(record.due_ns));
         }
     }
 }
@@ -344,13 +327,7 @@ impl Judge {
 fn verdict(table: &mut Table, digest: &mut Digest, record: &Record) {
     let profile = table.profile(record.hash, record.user);
     let is_fraud = profile.judge(record.ts, record.amount);
-    digest.fold(
-        record.user,
-        record.ts,
-        record.amount,
-        profile.tx_count_1h,
-        is_fraud,
-    );
+    digest.fold(record.user, record.ts, record.amount, profile.tx_count_1h, is_fraud);
 }
 
 impl Profile {

@@ -73,11 +73,7 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
 
 fn crate_path(input: &DeriveInput) -> Result<CratePath> {
     let mut path = CratePath::default();
-    for attribute in input
-        .attrs
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("key"))
-    {
+    for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("key")) {
         path = attribute.parse_args()?;
     }
     Ok(path)
@@ -156,18 +152,11 @@ fn matches(shape: &Shape, index: usize, variant: &Variant, root: &TokenStream) -
 }
 
 fn decode(shape: &Shape, root: &TokenStream) -> TokenStream {
-    let bodies = shape
-        .variants
-        .iter()
-        .map(|variant| decode_variant(variant, root));
+    let bodies = shape.variants.iter().map(|variant| decode_variant(variant, root));
     if !shape.is_enum {
         return quote!(#(#bodies)*);
     }
-    let index_type = if index_bytes(shape) == 1 {
-        quote!(u8)
-    } else {
-        quote!(u16)
-    };
+    let index_type = if index_bytes(shape) == 1 { quote!(u8) } else { quote!(u16) };
     let indices = 0..shape.variants.len() as u64;
     let name = shape.name.to_string();
     quote! {
@@ -193,9 +182,7 @@ fn decode_variant(variant: &Variant, root: &TokenStream) -> TokenStream {
         let (member, kind) = (&field.member, &field.kind);
         quote!(#member: <#kind as #root::Key>::#function(__bytes)?)
     };
-    let fields = fields
-        .iter()
-        .map(|field| decode(field, quote!(decode_prefixed)));
+    let fields = fields.iter().map(|field| decode(field, quote!(decode_prefixed)));
     let last = decode(last, quote!(decode));
     quote!(::core::result::Result::Ok(#path { #(#fields,)* #last }))
 }
@@ -250,19 +237,13 @@ mod tests {
         ))
         .expect_err("refused")
         .to_string();
-        assert!(
-            error.contains("#[derive(Key)] does not support generic types"),
-            "{error}"
-        );
+        assert!(error.contains("#[derive(Key)] does not support generic types"), "{error}");
         assert!(error.contains("hint: "), "{error}");
         let error = expand(quote!(
             #[key(seed = 1)]
             struct Id(u8);
         ))
         .expect_err("refused");
-        assert!(
-            error.to_string().contains("the only one is `crate = path`"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("the only one is `crate = path`"), "{error}");
     }
 }

@@ -48,7 +48,5 @@ pub fn record(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 #[proc_macro_derive(Key, attributes(key))]
 pub fn derive_key(item: TokenStream) -> TokenStream {
-    key::expand(item.into())
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    key::expand(item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }

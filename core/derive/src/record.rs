@@ -61,9 +61,7 @@ mod tests {
     use super::*;
 
     fn error(item: TokenStream) -> String {
-        expand(TokenStream::new(), item)
-            .expect_err("the item is refused")
-            .to_string()
+        expand(TokenStream::new(), item).expect_err("the item is refused").to_string()
     }
 
     #[test]
@@ -74,16 +72,11 @@ mod tests {
                 page: String,
             }
         );
-        let tokens = expand(TokenStream::new(), item)
-            .expect("a struct is accepted")
-            .to_string();
+        let tokens = expand(TokenStream::new(), item).expect("a struct is accepted").to_string();
         let file: syn::File = syn::parse_str(&tokens).expect("the expansion is Rust");
         assert_eq!(file.items.len(), 2);
         assert!(tokens.contains(":: thalweg :: rkyv :: Archive"), "{tokens}");
-        assert!(
-            tokens.contains("impl :: thalweg :: State for Click"),
-            "{tokens}"
-        );
+        assert!(tokens.contains("impl :: thalweg :: State for Click"), "{tokens}");
     }
 
     #[test]
@@ -95,10 +88,7 @@ mod tests {
             ),
         )
         .expect("a path is accepted");
-        assert!(
-            tokens.to_string().contains("impl a :: b :: State for Unit"),
-            "{tokens}"
-        );
+        assert!(tokens.to_string().contains("impl a :: b :: State for Unit"), "{tokens}");
         assert!(!tokens.to_string().contains("thalweg"), "{tokens}");
     }
 
@@ -109,20 +99,14 @@ mod tests {
                 inner: T,
             }
         ));
-        assert!(
-            generic.contains("#[record] does not support generic types"),
-            "{generic}"
-        );
+        assert!(generic.contains("#[record] does not support generic types"), "{generic}");
         assert!(generic.contains("hint: "), "{generic}");
         let lifetime = error(quote!(
             struct View<'a> {
                 text: &'a str,
             }
         ));
-        assert!(
-            lifetime.contains("does not support generic types"),
-            "{lifetime}"
-        );
+        assert!(lifetime.contains("does not support generic types"), "{lifetime}");
         let union = error(quote!(union Bits { a: u32, b: f32 }));
         assert!(union.contains("hint: use an enum"), "{union}");
         let empty = error(quote!(
@@ -136,11 +120,6 @@ mod tests {
             ),
         )
         .expect_err("refused");
-        assert!(
-            argument
-                .to_string()
-                .contains("the only one is `crate = path`"),
-            "{argument}"
-        );
+        assert!(argument.to_string().contains("the only one is `crate = path`"), "{argument}");
     }
 }

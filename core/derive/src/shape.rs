@@ -40,10 +40,7 @@ impl Shape {
             return Err(Error::new_spanned(&input.generics, message));
         }
         let (is_enum, variants) = match &input.data {
-            Data::Struct(data) => (
-                false,
-                vec![variant(quote!(Self), String::new(), &data.fields)],
-            ),
+            Data::Struct(data) => (false, vec![variant(quote!(Self), String::new(), &data.fields)]),
             Data::Enum(data) if data.variants.is_empty() => {
                 let message = format!("{macro_name} needs at least one variant");
                 return Err(Error::new_spanned(&input.ident, message));
@@ -60,11 +57,7 @@ impl Shape {
                 return Err(Error::new_spanned(data.union_token, message));
             }
         };
-        Ok(Self {
-            name: input.ident.clone(),
-            is_enum,
-            variants,
-        })
+        Ok(Self { name: input.ident.clone(), is_enum, variants })
     }
 }
 
@@ -94,11 +87,7 @@ fn variant(path: TokenStream, label: String, fields: &Fields) -> Variant {
             kind: field.ty.clone(),
         })
         .collect();
-    Variant {
-        path,
-        label,
-        fields,
-    }
+    Variant { path, label, fields }
 }
 
 /// The `crate = path` argument.

@@ -119,8 +119,7 @@ impl Flow {
 
     /// Whether this build makes the operators of `node`.
     pub(crate) fn runs(&self, node: NodeId) -> bool {
-        self.mode == Mode::Run
-            && self.core.index() < self.graph.borrow().nodes[node].parallelism
+        self.mode == Mode::Run && self.core.index() < self.graph.borrow().nodes[node].parallelism
     }
 
     pub(crate) fn name(&self, node: NodeId) -> Rc<str> {
@@ -134,12 +133,7 @@ impl Flow {
     }
 
     /// Adds a node that is fused to `from`.
-    pub(crate) fn add_fused(
-        &self,
-        from: NodeId,
-        kind: &'static str,
-        name: Option<&str>,
-    ) -> NodeId {
+    pub(crate) fn add_fused(&self, from: NodeId, kind: &'static str, name: Option<&str>) -> NodeId {
         let mut graph = self.graph.borrow_mut();
         let parallelism = graph.nodes[from].parallelism;
         let node = graph.add_node(kind, name, parallelism, false);
@@ -155,7 +149,8 @@ impl Flow {
         self.made.borrow_mut().sinks.push((node, sink));
     }
 
-    /// Connects `from` with a new gate through buffers: returns the end of the sending chain and the gate.
+    /// Connects `from` with a new gate through buffers: returns the end of the sending chain and
+    /// the gate.
     pub(crate) fn exchange<T: Record, R: Route<T>>(
         self: &Rc<Self>,
         from: NodeId,

@@ -54,8 +54,8 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         Stream::new(self.flow, node, KeyedRoot { root: self.root, operator })
     }
 
-    /// Makes any number of records from each record and a value kept for its key, which starts as the default.
-    /// The value's table is prefetched for whole runs of records.
+    /// Makes any number of records from each record and a value kept for its key, which starts as
+    /// the default. The value's table is prefetched for whole runs of records.
     ///
     /// ```
     /// # use thalweg::prelude::*;
@@ -86,15 +86,20 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         })
     }
 
-    /// Calls user code for every record, with states and timers of the record's key. `make` declares the states
-    /// and makes the process; it is called when the job is planned and once on every core.
+    /// Calls user code for every record, with states and timers of the record's key. `make`
+    /// declares the states and makes the process; it is called when the job is planned and once on
+    /// every core.
     ///
     /// ```
     /// # use thalweg::prelude::*;
     /// struct Count { n: ValueState<u64> }
     /// impl KeyedProcess<u64, u64> for Count {
     ///     type Out = (u64, u64);
-    ///     fn process(&mut self, _: u64, cx: &mut ProcessContext<u64, (u64, u64)>) -> thalweg::Result<()> {
+    ///     fn process(
+    ///         &mut self,
+    ///         _: u64,
+    ///         cx: &mut ProcessContext<u64, (u64, u64)>,
+    ///     ) -> thalweg::Result<()> {
     ///         let n = self.n.update(|n| { *n += 1; *n });
     ///         cx.emit((*cx.key(), n));
     ///         Ok(())
@@ -138,7 +143,14 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         reduce: F,
     ) -> Stream<
         T,
-        KeyedRoot<T, FlatMapWithState<K, Option<T>, impl FnMut(&K, T, &mut Option<T>) -> Option<T> + 'static>>,
+        KeyedRoot<
+            T,
+            FlatMapWithState<
+                K,
+                Option<T>,
+                impl FnMut(&K, T, &mut Option<T>) -> Option<T> + 'static,
+            >,
+        >,
     >
     where
         T: Clone,

@@ -1,7 +1,8 @@
 //! What a user writes: a job is a function over a [`Dataflow`].
 //!
-//! The function is called once in plan mode, where it records the graph and nothing opens, and once on every
-//! core in run mode, where it makes the operators of that core. It must be deterministic and free of effects.
+//! The function is called once in plan mode, where it records the graph and nothing opens, and once
+//! on every core in run mode, where it makes the operators of that core. It must be deterministic
+//! and free of effects.
 
 mod build;
 mod iter;
@@ -56,8 +57,8 @@ impl Dataflow {
         Stream::new(flow, node, root)
     }
 
-    /// A stream of the items of an iterator, read on core 0. For tests and examples: a restore reads the
-    /// iterator from its start and skips what was read.
+    /// A stream of the items of an iterator, read on core 0. For tests and examples: a restore
+    /// reads the iterator from its start and skips what was read.
     pub fn from_iter<I>(&self, name: &str, items: I) -> Stream<I::Item, SourceRoot<FromIter<I>>>
     where
         I: IntoIterator + 'static,
@@ -67,7 +68,8 @@ impl Dataflow {
         self.source(name, FromIter::new(items))
     }
 
-    /// A digest of hashes that does not depend on their order, kept per core and summed up at the end.
+    /// A digest of hashes that does not depend on their order, kept per core and summed up at the
+    /// end.
     pub fn fingerprint(&self, name: &str) -> Rc<crate::metrics::Fingerprint> {
         self.flow.core.metrics.fingerprint(name)
     }

@@ -21,9 +21,9 @@ use thalweg_state::Key;
 
 /// A stream of records of type `T`.
 ///
-/// `C` is the chain that leads to it; operators written as one expression become one loop. [`Stream::boxed`]
-/// ends the chain, so that streams of one record type have one Rust type: needed to store them, to choose one
-/// in an `if`, or to use one more than once.
+/// `C` is the chain that leads to it; operators written as one expression become one loop.
+/// [`Stream::boxed`] ends the chain, so that streams of one record type have one Rust type: needed
+/// to store them, to choose one in an `if`, or to use one more than once.
 #[must_use = "a stream does nothing until it ends in a sink"]
 pub struct Stream<T: 'static, C: Chain<T> = PortRoot<T>> {
     pub(crate) flow: Rc<Flow>,
@@ -91,7 +91,9 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
     ///
     /// ```
     /// # use thalweg::prelude::*;
-    /// let even = thalweg::testing::outputs(|flow| flow.from_iter("n", 1..6u64).filter(|n| n % 2 == 0));
+    /// let even = thalweg::testing::outputs(|flow| {
+    ///     flow.from_iter("n", 1..6u64).filter(|n| n % 2 == 0)
+    /// });
     /// assert_eq!(even, [2, 4]);
     /// ```
     pub fn filter<F>(self, user: F) -> Stream<T, Filter<C, F>>
@@ -132,8 +134,8 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
         self.then("inspect", |chain, name| Inspect { chain, name, user })
     }
 
-    /// As [`Stream::map`] with a function that may fail: an error ends the attempt, or sends the record to the
-    /// dead letters ([`Stream::or_dead_letter`]).
+    /// As [`Stream::map`] with a function that may fail: an error ends the attempt, or sends the
+    /// record to the dead letters ([`Stream::or_dead_letter`]).
     ///
     /// ```
     /// # use thalweg::prelude::*;
@@ -194,7 +196,8 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
         self.then("try_filter", |chain, name| TryFilter { chain, name, user, letters })
     }
 
-    /// Gives records timestamps and derives watermarks from them, one generator per split of the source.
+    /// Gives records timestamps and derives watermarks from them, one generator per split of the
+    /// source.
     ///
     /// ```
     /// # use thalweg::prelude::*;
@@ -217,8 +220,8 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
         })
     }
 
-    /// Ends the chain: the result has a type that does not depend on how it was made, and may be cloned if its
-    /// records may. Costs one dynamic call per batch of up to 256 records.
+    /// Ends the chain: the result has a type that does not depend on how it was made, and may be
+    /// cloned if its records may. Costs one dynamic call per batch of up to 256 records.
     ///
     /// ```
     /// # use thalweg::prelude::*;
@@ -252,8 +255,8 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
         Stream::new(self.flow, node, PortRoot(union.port()))
     }
 
-    /// The records that the last operator sent to `tag`. The stream itself has to end in a sink too, or the
-    /// operator is not there.
+    /// The records that the last operator sent to `tag`. The stream itself has to end in a sink
+    /// too, or the operator is not there.
     pub fn side_output<S: 'static>(&self, tag: &Tag<S>) -> Stream<S> {
         let port = self.flow.side(self.node, tag);
         let node = self.flow.add_fused(self.node, "side_output", None);
@@ -302,7 +305,8 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
 
 /// Exchanges: records change their core.
 impl<T: Record, C: Chain<T>> Stream<T, C> {
-    /// Groups the stream by key: all records of a key meet on one core, in the order of each sending core.
+    /// Groups the stream by key: all records of a key meet on one core, in the order of each
+    /// sending core.
     ///
     /// ```
     /// # use thalweg::prelude::*;
@@ -378,8 +382,8 @@ impl<T: Record, C: Chain<T>> Stream<T, C> {
 }
 
 impl<T: 'static, C: Chain<T>> Stream<T, C> {
-    /// Runs on cores 0 … `cores` - 1 only. Right behind a source or an exchange; elsewhere the parallelism is
-    /// that of the operator in front.
+    /// Runs on cores 0 … `cores` - 1 only. Right behind a source or an exchange; elsewhere the
+    /// parallelism is that of the operator in front.
     pub fn parallelism(self, cores: usize) -> Self {
         set_parallelism(&self.flow, self.node, cores);
         self
@@ -406,7 +410,7 @@ pub(crate) fn set_parallelism(flow: &Flow, node: NodeId, cores: usize) {
         drop(graph);
         flow.fail(
             graph_error(format!(
-                "a forward edge leads to \"{name}\": its input has parallelism {own}, it wants {cores}"
+                "a forward edge leads to \"{name}\", whose input has parallelism {own}, not {cores}"
             ))
             .with_hint("put .rebalance() or .rescale() in front of it"),
         );

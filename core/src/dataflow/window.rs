@@ -110,10 +110,7 @@ impl<K: Key, T: Record, A: WindowAssigner, G: Trigger> WindowedStream<K, T, A, G
     ///     .sink("out", Print::new());
     /// # }
     /// ```
-    #[allow(
-        clippy::type_complexity,
-        reason = "the chain says how the stream was made"
-    )]
+    #[allow(clippy::type_complexity, reason = "the chain says how the stream was made")]
     pub fn aggregate<F, U, E>(
         self,
         name: &str,
@@ -125,13 +122,7 @@ impl<K: Key, T: Record, A: WindowAssigner, G: Trigger> WindowedStream<K, T, A, G
         U: 'static,
         E: FnMut(&K, &TimeWindow, F::Out) -> U + 'static,
     {
-        let Self {
-            keyed,
-            assigner,
-            trigger,
-            lateness_ms,
-            late,
-        } = self;
+        let Self { keyed, assigner, trigger, lateness_ms, late } = self;
         let states = vec![StateInfo {
             name: "window".to_owned(),
             kind: "window",
@@ -139,14 +130,7 @@ impl<K: Key, T: Record, A: WindowAssigner, G: Trigger> WindowedStream<K, T, A, G
         }];
         keyed.operate("window", name, states, |flow, node, name| {
             let late = late.map(|make| make(flow, node));
-            let settings = Settings {
-                assigner,
-                trigger,
-                lateness_ms,
-                late,
-                aggregate,
-                emit,
-            };
+            let settings = Settings { assigner, trigger, lateness_ms, late, aggregate, emit };
             Windowed::new(name, Rc::clone(&flow.core), settings, flow.sides(node))
         })
     }
@@ -163,10 +147,7 @@ impl<K: Key, T: Record, A: WindowAssigner, G: Trigger> WindowedStream<K, T, A, G
     ///     .sink("out", Print::new());
     /// # }
     /// ```
-    #[allow(
-        clippy::type_complexity,
-        reason = "the chain says how the stream was made"
-    )]
+    #[allow(clippy::type_complexity, reason = "the chain says how the stream was made")]
     pub fn reduce<F>(
         self,
         name: &str,

@@ -1,6 +1,5 @@
 //! The verbs `run` and `demo`.
 
-
 use super::cli::{Common, DemoVerb, Flink, Run};
 use super::report::{self, Ran};
 use super::{Context, Demo, progress, signals};

@@ -64,11 +64,7 @@ impl<I: Fn() -> Acc, F, Acc> Fold<I, F, Acc> {
     where
         F: Fn(&mut Acc, In),
     {
-        Self {
-            create,
-            add,
-            acc: PhantomData,
-        }
+        Self { create, add, acc: PhantomData }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Timestamps and watermarks, one generator per split.
 //!
-//! The watermark of the stream is the minimum over the splits that are neither idle nor finished. It never goes
-//! back. When all splits are idle the largest of their watermarks goes out, then the idleness itself, so the
-//! result does not depend on the order in which they fell silent.
+//! The watermark of the stream is the minimum over the splits that are neither idle nor finished.
+//! It never goes back. When all splits are idle the largest of their watermarks goes out, then the
+//! idleness itself, so the result does not depend on the order in which they fell silent.
 
 use std::rc::Rc;
 

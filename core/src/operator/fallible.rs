@@ -1,7 +1,7 @@
 //! Operators whose user code may fail.
 //!
-//! An error ends the attempt, or, with `or_dead_letter`, sends the record and the error's text to a side output
-//! while the job goes on.
+//! An error ends the attempt, or, with `or_dead_letter`, sends the record and the error's text to a
+//! side output while the job goes on.
 
 use std::marker::PhantomData;
 use std::rc::Rc;

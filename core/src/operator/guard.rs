@@ -1,6 +1,7 @@
 //! Names the operator whose user code failed.
 //!
-//! A panic unwinds through a guard that notes the operator's name; in the normal path the guard costs nothing.
+//! A panic unwinds through a guard that notes the operator's name; in the normal path the guard
+//! costs nothing.
 
 use std::cell::RefCell;
 use std::rc::Rc;

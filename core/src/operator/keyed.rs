@@ -20,8 +20,8 @@ pub trait IntoConsumer<T: Record, U>: Sized + 'static {
     fn into_consumer<N: Feed<U>>(self, next: N) -> Box<dyn PageConsumer<T>>;
 }
 
-/// How many records ahead of its use a table's line is asked for: one at a time, since a burst of requests fills
-/// the core's line buffers and stalls it.
+/// How many records ahead of its use a table's line is asked for: one at a time, since a burst of
+/// requests fills the core's line buffers and stalls it.
 pub(crate) const AHEAD: usize = 16;
 
 /// The record to ask for while record `index` is taken: one or none.

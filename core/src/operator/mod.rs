@@ -1,11 +1,11 @@
 //! Operators: what happens to records between two exchanges.
 //!
-//! A chain is built in continuation style: an operator is given the operator behind it, and the whole run of
-//! them is one loop that the compiler sees at once. [`Feed`] is the calling protocol inside a chain, [`Chain`]
-//! describes a chain that has no end yet.
+//! A chain is built in continuation style: an operator is given the operator behind it, and the
+//! whole run of them is one loop that the compiler sees at once. [`Feed`] is the calling protocol
+//! inside a chain, [`Chain`] describes a chain that has no end yet.
 
-mod assign;
 mod aggregate;
+mod assign;
 mod basic;
 mod fallible;
 mod guard;
@@ -20,12 +20,12 @@ pub use basic::{Filter, FlatMap, Inspect, Map};
 
 pub(crate) use fallible::{Letters, chain_text};
 pub use fallible::{Rejected, TryFilter, TryFlatMap};
+pub(crate) use guard::{Blame, blamed};
 pub use process::{KeyedProcess, ProcessContext, TimeDomain, Timer};
 pub use window::{
     EventTimeTrigger, TimeWindow, Trigger, TriggerContext, TriggerResult, TumblingWindows,
     WindowAssigner,
 };
-pub(crate) use guard::{Blame, blamed};
 
 use std::rc::Rc;
 
@@ -34,8 +34,8 @@ use crate::time::{Stamp, Timestamp};
 
 /// One end of a chain: takes records and control events, in order.
 ///
-/// `feed` and `watermark` may come in any number and order; `flush` ends a batch (what is staged goes on);
-/// `end` comes once, after a watermark of [`crate::time::MAX`], and nothing after it.
+/// `feed` and `watermark` may come in any number and order; `flush` ends a batch (what is staged
+/// goes on); `end` comes once, after a watermark of [`crate::time::MAX`], and nothing after it.
 pub trait Feed<T>: 'static {
     /// Takes a record.
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()>;

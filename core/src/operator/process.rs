@@ -173,13 +173,9 @@ where
 
     fn fire(&mut self, timer: Timer, stamp: Stamp) -> Result<()> {
         let bytes = std::mem::take(&mut self.timer_key);
-        let current = KeyRef {
-            hash: key::hash(&bytes),
-            bytes: &bytes,
-        };
-        let fired = self.call(current, stamp, timer.timestamp, |process, cx| {
-            process.on_timer(timer, cx)
-        });
+        let current = KeyRef { hash: key::hash(&bytes), bytes: &bytes };
+        let fired =
+            self.call(current, stamp, timer.timestamp, |process, cx| process.on_timer(timer, cx));
         self.timer_key = bytes;
         fired
     }
@@ -193,9 +189,7 @@ where
     N: Feed<P::Out>,
 {
     fn prefetch(&mut self, page: &PageView<'_, T>, range: Range<usize>) {
-        self.operator
-            .states
-            .prefetch(range.map(|index| page.head(index).hash));
+        self.operator.states.prefetch(range.map(|index| page.head(index).hash));
     }
 
     fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize> {
@@ -205,12 +199,9 @@ where
             }
             self.prefetch(page, ahead(page, index));
             let stamp = stamp_of(page, index);
-            self.call(
-                key_of(page, index),
-                stamp,
-                stamp.timestamp,
-                |process, cx| process.process(page.record(index), cx),
-            )?;
+            self.call(key_of(page, index), stamp, stamp.timestamp, |process, cx| {
+                process.process(page.record(index), cx)
+            })?;
         }
         Ok(range.end)
     }
@@ -225,10 +216,7 @@ where
             left -= 1;
             let due = self.operator.event.pop(watermark, &mut self.timer_key);
             let Some((timestamp, _)) = due else { break };
-            let timer = Timer {
-                timestamp,
-                domain: TimeDomain::Event,
-            };
+            let timer = Timer { timestamp, domain: TimeDomain::Event };
             let origin = self.operator.core.now();
             self.fire(timer, Stamp { timestamp, origin })?;
         }
@@ -247,28 +235,15 @@ where
             left -= 1;
             let due = self.operator.processing.pop(now, &mut self.timer_key);
             let Some((timestamp, _)) = due else { break };
-            let timer = Timer {
-                timestamp,
-                domain: TimeDomain::Processing,
-            };
+            let timer = Timer { timestamp, domain: TimeDomain::Processing };
             let origin = self.operator.core.now();
-            self.fire(
-                timer,
-                Stamp {
-                    timestamp: MIN,
-                    origin,
-                },
-            )?;
+            self.fire(timer, Stamp { timestamp: MIN, origin })?;
         }
         Ok(true)
     }
 
     fn next_processing_timer(&self) -> Option<i64> {
-        let next = self
-            .operator
-            .processing
-            .next()
-            .min(self.operator.states.round_at());
+        let next = self.operator.processing.next().min(self.operator.states.round_at());
         (next != i64::MAX).then_some(next)
     }
 

@@ -19,10 +19,7 @@ pub(crate) struct TimerSet<K: Key> {
 
 impl<K: Key> TimerSet<K> {
     pub(crate) fn new() -> Self {
-        Self {
-            timers: Timers::new(),
-            next: Timestamp::MAX,
-        }
+        Self { timers: Timers::new(), next: Timestamp::MAX }
     }
 
     /// When the first timer fires; `Timestamp::MAX` if there is none.
@@ -33,22 +30,14 @@ impl<K: Key> TimerSet<K> {
 
     pub(crate) fn register(&mut self, key: KeyRef<'_>, namespace: i64, timestamp: Timestamp) {
         let key = key.bytes;
-        if self.timers.register(TimerRef {
-            timestamp,
-            key,
-            namespace,
-        }) {
+        if self.timers.register(TimerRef { timestamp, key, namespace }) {
             self.next = self.next.min(timestamp);
         }
     }
 
     pub(crate) fn delete(&mut self, key: KeyRef<'_>, namespace: i64, timestamp: Timestamp) {
         let key = key.bytes;
-        if self.timers.delete(TimerRef {
-            timestamp,
-            key,
-            namespace,
-        }) {
+        if self.timers.delete(TimerRef { timestamp, key, namespace }) {
             self.look();
         }
     }

@@ -61,15 +61,7 @@ impl<K: Key, T, A, G: Trigger, F: AggregateFn<T>, E> Windowed<K, T, A, G, F, E> 
         sides: Rc<SideOutputs>,
     ) -> Self {
         let store = Store::new(Rc::clone(&core), &StateSpec::new("window"));
-        Self {
-            name,
-            core,
-            settings,
-            store,
-            timers: TimerRuns::new(),
-            sides,
-            watermark: MIN,
-        }
+        Self { name, core, settings, store, timers: TimerRuns::new(), sides, watermark: MIN }
     }
 }
 
@@ -132,10 +124,7 @@ where
             return Err(no_timestamp());
         }
         self.windows.clear();
-        self.operator
-            .settings
-            .assigner
-            .assign(stamp.timestamp, &mut self.windows);
+        self.operator.settings.assigner.assign(stamp.timestamp, &mut self.windows);
         let (lateness, watermark) = (self.operator.settings.lateness_ms, self.operator.watermark);
         let mut late = true;
         for at in 0..self.windows.len() {
@@ -145,11 +134,7 @@ where
                 self.add(page, index, window)?;
             }
         }
-        if late {
-            self.refuse(page.record(index), stamp)
-        } else {
-            Ok(())
-        }
+        if late { self.refuse(page.record(index), stamp) } else { Ok(()) }
     }
 
     #[cold]
@@ -170,18 +155,9 @@ where
         let key = key_of(page, index);
         let stamp = stamp_of(page, index);
         let operator = &mut self.operator;
-        let Settings {
-            trigger,
-            aggregate,
-            emit,
-            lateness_ms,
-            ..
-        } = &mut operator.settings;
+        let Settings { trigger, aggregate, emit, lateness_ms, .. } = &mut operator.settings;
         let row_key = self.row.in_namespace::<K>(key, window.start);
-        let made = || WindowRow {
-            acc: aggregate.create(),
-            trigger: G::State::default(),
-        };
+        let made = || WindowRow { acc: aggregate.create(), trigger: G::State::default() };
         let (pair, row, new) = operator.store.get_or_insert_with(row_key, made);
         let before = if new { 0 } else { row.owned(pair) };
         let mut cx = TriggerContext::new(operator.watermark, new, &mut self.wanted);
@@ -191,13 +167,9 @@ where
         });
         let change = row.owned(pair) as isize - before as isize;
         if result.fires() {
-            let output = Blame::call(&operator.name, || {
-                emit(&pair.0, &window, aggregate.result(&row.acc))
-            });
-            let stamp = Stamp {
-                timestamp: window.max_timestamp(),
-                ..stamp
-            };
+            let output =
+                Blame::call(&operator.name, || emit(&pair.0, &window, aggregate.result(&row.acc)));
+            let stamp = Stamp { timestamp: window.max_timestamp(), ..stamp };
             self.next.feed(output, stamp)?;
         }
         operator.store.adjust_heap(change);
@@ -205,11 +177,7 @@ where
         if new && cleanup != MAX {
             operator.timers.register(key, window.start, cleanup);
         }
-        for timestamp in self
-            .wanted
-            .drain(..)
-            .filter(|timestamp| !new || *timestamp != cleanup)
-        {
+        for timestamp in self.wanted.drain(..).filter(|timestamp| !new || *timestamp != cleanup) {
             operator.timers.register(key, window.start, timestamp);
         }
         if result.purges() {
@@ -221,19 +189,10 @@ where
     /// A window's timer is due.
     fn fire(&mut self, timestamp: Timestamp, namespace: i64) -> Result<()> {
         let operator = &mut self.operator;
-        let Settings {
-            assigner,
-            trigger,
-            aggregate,
-            emit,
-            lateness_ms,
-            ..
-        } = &mut operator.settings;
+        let Settings { assigner, trigger, aggregate, emit, lateness_ms, .. } =
+            &mut operator.settings;
         let window = assigner.window(namespace);
-        let key = KeyRef {
-            hash: key::hash(&self.timer_key),
-            bytes: &self.timer_key,
-        };
+        let key = KeyRef { hash: key::hash(&self.timer_key), bytes: &self.timer_key };
         let row_key = self.row.in_namespace::<K>(key, namespace);
         let Some(row) = operator.store.get_mut(row_key) else {
             return Ok(());
@@ -244,17 +203,10 @@ where
         });
         if result.fires() {
             let owner = K::decode(key.bytes)?;
-            let output = Blame::call(&operator.name, || {
-                emit(&owner, &window, aggregate.result(&row.acc))
-            });
+            let output =
+                Blame::call(&operator.name, || emit(&owner, &window, aggregate.result(&row.acc)));
             let timestamp = window.max_timestamp();
-            self.next.feed(
-                output,
-                Stamp {
-                    timestamp,
-                    origin: operator.core.now(),
-                },
-            )?;
+            self.next.feed(output, Stamp { timestamp, origin: operator.core.now() })?;
         }
         for timestamp in self.wanted.drain(..) {
             operator.timers.register(key, namespace, timestamp);
@@ -285,14 +237,9 @@ where
                 continue;
             }
             self.windows.clear();
-            operator
-                .settings
-                .assigner
-                .assign(head.timestamp, &mut self.windows);
+            operator.settings.assigner.assign(head.timestamp, &mut self.windows);
             for window in &self.windows {
-                operator
-                    .store
-                    .prefetch(row_hash(head.hash, window.start as u64));
+                operator.store.prefetch(row_hash(head.hash, window.start as u64));
             }
         }
     }
@@ -349,11 +296,7 @@ where
 
 #[cold]
 fn no_timestamp() -> Error {
-    Error::new(
-        Kind::User,
-        "a record without a timestamp cannot be put into a window",
-    )
-    .with_hint(
+    Error::new(Kind::User, "a record without a timestamp cannot be put into a window").with_hint(
         "assign timestamps in front of it: \
          .assign_timestamps(WatermarkStrategy::…(…).with_timestamps(|record| …))",
     )

@@ -16,7 +16,8 @@ pub struct Core {
     nanos: Cell<u64>,
     wall: Cell<i64>,
     turn: Cell<u64>,
-    /// Set when an output of the running task has used its last credit: the task stops before its next record.
+    /// Set when an output of the running task has used its last credit: the task stops before its
+    /// next record.
     pub(crate) pressure: Cell<bool>,
     /// The epoch that state changes belong to.
     pub(crate) epoch: Cell<u64>,

@@ -1,8 +1,9 @@
 //! Drives a worker: turns, spinning, parking.
 //!
-//! A core that finds nothing to do spins for a while, then blocks its thread on its doorbell until input, a
-//! timer or a command comes. It does one more turn after it has said that it sleeps, so whatever was pushed
-//! without a ring is seen: a frame, a chunk that a side thread has read, room in a sink.
+//! A core that finds nothing to do spins for a while, then blocks its thread on its doorbell until
+//! input, a timer or a command comes. It does one more turn after it has said that it sleeps, so
+//! whatever was pushed without a ring is seen: a frame, a chunk that a side thread has read, room
+//! in a sink.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use std::time::Duration;
 use crossbeam::channel::Receiver;
 use thalweg_net::Doorbell;
 
-use super::{Meter, Worker};
 use super::pulse::Pulse;
+use super::{Meter, Worker};
 use crate::Result;
 use crate::config::{Idle, RuntimeConfig};
 
@@ -21,8 +22,8 @@ const YIELD_AFTER: u64 = 100_000_000;
 /// How long a core sleeps at the most.
 const SLEEP_MOST: u64 = 1_000_000_000;
 
-/// A sleeping core is woken this long before a scheduled time and spins the rest: a timer is late by about as
-/// much as a halted CPU takes to wake.
+/// A sleeping core is woken this long before a scheduled time and spins the rest: a timer is late
+/// by about as much as a halted CPU takes to wake.
 const WAKE_EARLY: u64 = 80_000;
 
 /// What the watching thread asks of a core.

@@ -1,7 +1,7 @@
 //! The output of one edge on one core: a channel per receiving core.
 //!
-//! A record is written once, straight into the page that its receiver will read. Own-core records take the same
-//! way. When a channel has used its last credit the running task is told to stop.
+//! A record is written once, straight into the page that its receiver will read. Own-core records
+//! take the same way. When a channel has used its last credit the running task is told to stop.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -39,7 +39,8 @@ pub(crate) trait OutputPort: Outlet {
     fn home(&self, receiver: usize, buffer: Buffer);
     /// Whether all frames have been taken and the edge has ended.
     fn drained(&self) -> bool;
-    /// Asserts that no buffer is lost or doubled; returns how many are with the link or the receiver.
+    /// Asserts that no buffer is lost or doubled; returns how many are with the link or the
+    /// receiver.
     fn check_credits(&self, receiver: usize) -> u64;
     /// What a simulator sees of the channel to a core.
     fn view(&self, receiver: usize) -> OutputView;
@@ -65,12 +66,7 @@ impl<T: Record> Exchange<T> {
 
     #[inline(always)]
     fn write(&self, to: usize, hash: u64, key: &[u8], record: &T, stamp: Stamp) -> Result<()> {
-        let head = Head {
-            hash,
-            timestamp: stamp.timestamp,
-            watermark: 0,
-            origin: stamp.origin,
-        };
+        let head = Head { hash, timestamp: stamp.timestamp, watermark: 0, origin: stamp.origin };
         let mut channels = self.channels.borrow_mut();
         let channel = &mut channels[to];
         channel.write(head, key, record)?;
@@ -195,9 +191,8 @@ impl<T, K: Key, F: Fn(&T) -> K + 'static> Route<T> for ByKey<F> {
         mut write: impl FnMut(usize, u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let max_parallelism = self.max_parallelism;
-        let owners = self
-            .owners
-            .get_or_insert_with(|| OwnerTable::new(receivers as u32, max_parallelism));
+        let owners =
+            self.owners.get_or_insert_with(|| OwnerTable::new(receivers as u32, max_parallelism));
         let key = Blame::call(&self.name, || (self.key)(record));
         key.with_encoded(|bytes| {
             let hash = hash(bytes);

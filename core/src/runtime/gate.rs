@@ -1,8 +1,8 @@
 //! The input of an operator: one channel per sending core, merged.
 //!
-//! A gate reads pages in place and hands runs of records to its consumers. Consumers of one exchange share the
-//! gate. A run never spans a watermark, and a task may stop between any two records: the unread rest of a page
-//! stays here with a cursor.
+//! A gate reads pages in place and hands runs of records to its consumers. Consumers of one
+//! exchange share the gate. A run never spans a watermark, and a task may stop between any two
+//! records: the unread rest of a page stays here with a cursor.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -24,8 +24,9 @@ const RUN: usize = 256;
 
 /// A consumer of a gate's pages.
 ///
-/// `consume` and `advance` may stop early when an output is out of credit; the gate calls them again with what
-/// is left. `prepare` comes before the first run of a page; `flush` after the last run of a turn.
+/// `consume` and `advance` may stop early when an output is out of credit; the gate calls them
+/// again with what is left. `prepare` comes before the first run of a page; `flush` after the last
+/// run of a turn.
 pub trait PageConsumer<T: Record> {
     /// Makes sure that the page's keys can be served without waiting; false: try again later.
     fn prepare(&mut self, _page: &PageView<'_, T>) -> Result<bool> {
@@ -37,7 +38,8 @@ pub trait PageConsumer<T: Record> {
     fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize>;
     /// Moves event time on; false when it has to be called again.
     fn advance(&mut self, watermark: Timestamp) -> Result<bool>;
-    /// Fires processing-time timers due at `now` (milliseconds); false when it has to be called again.
+    /// Fires processing-time timers due at `now` (milliseconds); false when it has to be called
+    /// again.
     fn advance_processing(&mut self, _now: i64) -> Result<bool> {
         Ok(true)
     }
@@ -189,7 +191,11 @@ impl<T: Record> Gate<T> {
         };
         let change = match frame.body {
             Body::Data { page, watermark } => {
-                input.open = Some(OpenPage { page, trailing: watermark, cursor: Cursor { at: 0, prepared: false } });
+                input.open = Some(OpenPage {
+                    page,
+                    trailing: watermark,
+                    cursor: Cursor { at: 0, prepared: false },
+                });
                 return Ok(true);
             }
             Body::Watermark(watermark) => self.raise(index, watermark),
@@ -328,7 +334,8 @@ impl<T: Record> Gate<T> {
     }
 }
 
-/// The end of the run that starts at `start`: at most [`RUN`] records, none behind a newer watermark.
+/// The end of the run that starts at `start`: at most [`RUN`] records, none behind a newer
+/// watermark.
 #[inline]
 fn run_end<T: Record>(page: &PageView<'_, T>, start: usize, watermark: Timestamp) -> usize {
     let limit = page.len().min(start + RUN);
@@ -343,11 +350,7 @@ impl<T: Record> GatePort for Gate<T> {
     fn open(&mut self, senders: usize, network: &NetworkConfig) {
         assert!(self.inputs.is_empty(), "a gate is opened once");
         let input = |_| Input {
-            channel: InputChannel::with_overdraft(
-                self.channel,
-                network.credits,
-                network.overdraft,
-            ),
+            channel: InputChannel::with_overdraft(self.channel, network.credits, network.overdraft),
             open: None,
             watermark: MIN,
             records: 0,

@@ -21,15 +21,12 @@ pub(crate) fn mesh(
     channels: usize,
     network: &NetworkConfig,
 ) -> Result<Vec<MeshNode>> {
-    let bell = || {
-        Doorbell::new().map_err(|error| Error::io("cannot make an eventfd for a core", error))
-    };
+    let bell =
+        || Doorbell::new().map_err(|error| Error::io("cannot make an eventfd for a core", error));
     let bells = (0..cores).map(|_| bell()).collect::<Result<Vec<_>>>()?;
     let capacity = channels.max(1) * (network.credits + CONTROL_FRAMES);
-    let mut nodes: Vec<MeshNode> = bells
-        .iter()
-        .map(|bell| MeshNode { doorbell: bell.clone(), links: Vec::new() })
-        .collect();
+    let mut nodes: Vec<MeshNode> =
+        bells.iter().map(|bell| MeshNode { doorbell: bell.clone(), links: Vec::new() }).collect();
     let mut senders: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
     let mut receivers: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
     for from in 0..cores {
@@ -46,9 +43,8 @@ pub(crate) fn mesh(
     }
     for ((node, senders), receivers) in nodes.iter_mut().zip(senders).zip(receivers) {
         let pairs = senders.into_iter().zip(receivers);
-        let both = pairs.map(|(sender, receiver)| {
-            Some(Link { sender: sender?, receiver: receiver? })
-        });
+        let both =
+            pairs.map(|(sender, receiver)| Some(Link { sender: sender?, receiver: receiver? }));
         node.links = both.collect();
     }
     Ok(nodes)

@@ -21,6 +21,7 @@ mod union;
 mod valve;
 mod worker;
 
+pub(crate) use aside::{Aside, Chore, SideCpus, SideThread};
 pub use audit::{GateView, InputView, OutputView};
 pub use core::Core;
 pub(crate) use exchange::{Broadcast, ByKey, Exchange, ExchangeFeed, Outlet, OutputPort};
@@ -33,7 +34,6 @@ pub(crate) use node::default_parallelism;
 pub use node::{RunOptions, ShowTotals, planned, run};
 pub use port::Port;
 pub(crate) use port::PortFeed;
-pub(crate) use aside::{Aside, Chore, SideCpus, SideThread};
 pub(crate) use side::{Captured, SideOutputs};
 pub(crate) use sink_task::{SinkFeed, SinkPort, Typed, Writing};
 pub(crate) use source_task::{Reading, SourceTask};

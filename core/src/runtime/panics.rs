@@ -32,9 +32,9 @@ pub(crate) fn capture_in_this_thread() {
 pub(crate) fn last() -> Error {
     let text = LAST.with(|last| last.borrow_mut().take());
     let text = text.unwrap_or_else(|| "a panic without a message".to_owned());
-    let text = text.split_once(":\n").map_or(text.clone(), |(place, message)| {
-        format!("{message} ({place})")
-    });
+    let text = text
+        .split_once(":\n")
+        .map_or(text.clone(), |(place, message)| format!("{message} ({place})"));
     let error = Error::new(Kind::Panic, text);
     match blamed() {
         Some(operator) => error.in_operator(&operator),

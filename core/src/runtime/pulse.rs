@@ -10,7 +10,8 @@ const SILENCE: u64 = 5_000_000_000;
 /// What a core last did: one relaxed store per task and turn.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
-    /// Count of task starts, shifted; below it the node of the running task plus one, 0 between tasks.
+    /// Count of task starts, shifted; below it the node of the running task plus one, 0 between
+    /// tasks.
     beat: AtomicU64,
     parked: AtomicU64,
 }

@@ -22,10 +22,7 @@ pub(crate) struct SideOutputs {
 impl SideOutputs {
     /// With `captured`, what no consumer takes is kept there.
     pub(crate) fn new(captured: Option<Rc<Captured>>) -> Self {
-        Self {
-            ports: RefCell::default(),
-            captured,
-        }
+        Self { ports: RefCell::default(), captured }
     }
 
     /// The port of `tag`, made if it is not there.
@@ -40,9 +37,7 @@ impl SideOutputs {
         if let Some(captured) = &self.captured {
             port.fall_back_to(Capture(captured.of(tag)?));
         }
-        self.ports
-            .borrow_mut()
-            .push((tag.name().to_owned(), Rc::clone(&port) as _));
+        self.ports.borrow_mut().push((tag.name().to_owned(), Rc::clone(&port) as _));
         Ok(port)
     }
 
@@ -81,10 +76,7 @@ impl SideOutputs {
     }
 
     fn each(&self, call: impl Fn(&dyn SidePort) -> Result<()>) -> Result<()> {
-        self.ports
-            .borrow()
-            .iter()
-            .try_for_each(|(_, port)| call(&**port))
+        self.ports.borrow().iter().try_for_each(|(_, port)| call(&**port))
     }
 }
 

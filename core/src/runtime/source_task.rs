@@ -12,7 +12,8 @@ use crate::time::{MAX, Stamp, Timestamp};
 pub(crate) trait SourceTask {
     /// Reads up to `budget` records.
     fn run(&mut self, budget: usize) -> Result<Ran>;
-    /// When the reader wants to be called again, in engine nanoseconds; `None`: when its doorbell rings.
+    /// When the reader wants to be called again, in engine nanoseconds; `None`: when its doorbell
+    /// rings.
     fn wake_at(&self) -> Option<u64>;
     /// Ends the source as if its input were exhausted.
     fn stop(&mut self);

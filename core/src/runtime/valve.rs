@@ -1,8 +1,9 @@
 //! Merges the watermarks of several inputs.
 //!
-//! The output is the minimum over the inputs that are active and aligned, and never goes back. An input that
-//! wakes up behind the output is unaligned: it neither holds nor regresses it until it has caught up. When all
-//! inputs are idle the largest of their watermarks goes out, then the idleness, whatever the order was.
+//! The output is the minimum over the inputs that are active and aligned, and never goes back. An
+//! input that wakes up behind the output is unaligned: it neither holds nor regresses it until it
+//! has caught up. When all inputs are idle the largest of their watermarks goes out, then the
+//! idleness, whatever the order was.
 
 use crate::time::{MAX, MIN, Timestamp};
 

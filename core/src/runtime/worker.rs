@@ -1,7 +1,8 @@
 //! The worker of one core: a synchronous state machine.
 //!
-//! `step` takes frames, commands and time in and gives frames out. It does no I/O, reads no clock but its
-//! core's, and has no threads: production parks and wakes it, the simulator calls the very same code.
+//! `step` takes frames, commands and time in and gives frames out. It does no I/O, reads no clock
+//! but its core's, and has no threads: production parks and wakes it, the simulator calls the very
+//! same code.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,13 +10,13 @@ use std::sync::Arc;
 
 use thalweg_net::{LinkReceiver, LinkSender, Page};
 
+use super::Core;
 use super::audit::{GateView, OutputView};
 use super::exchange::{Outlet, OutputPort};
 use super::gate::GatePort;
 use super::pulse::Pulse;
 use super::sink_task::SinkPort;
 use super::source_task::SourceTask;
-use super::Core;
 use crate::config::NetworkConfig;
 use crate::operator::Blame;
 use crate::{Error, Result};
@@ -43,7 +44,8 @@ pub struct Worker {
     /// How many of the sinks have finished: none is asked again.
     finished: usize,
     links: Vec<Option<Link>>,
-    /// Order in which gates run: sinks first, so that buffers come home before sources fill new ones.
+    /// Order in which gates run: sinks first, so that buffers come home before sources fill new
+    /// ones.
     order: Vec<usize>,
     budget: usize,
     pulse: Arc<Pulse>,
@@ -153,7 +155,8 @@ impl Worker {
         self.sources.iter_mut().for_each(|source| source.inner.stop());
     }
 
-    /// Engine time, in nanoseconds, at which a source or timer wants to be served; `None`: only on input.
+    /// Engine time, in nanoseconds, at which a source or timer wants to be served; `None`: only on
+    /// input.
     pub fn wake_at(&self) -> Option<u64> {
         let sources = self.sources.iter().filter_map(|source| source.inner.wake_at()).min();
         let gates = self.gates.iter().flatten();
@@ -300,8 +303,9 @@ impl Worker {
         }
     }
 
-    /// Asserts the credit invariant of every channel from this worker to `peers` while nothing else runs:
-    /// granted = free + open + queued + in flight, and what a receiver holds is in flight. For the simulator.
+    /// Asserts the credit invariant of every channel from this worker to `peers` while nothing else
+    /// runs: granted = free + open + queued + in flight, and what a receiver holds is in flight.
+    /// For the simulator.
     pub fn check_credits(&self, peers: &[&Worker]) {
         for (edge, output) in self.outputs.iter().enumerate() {
             let Some(output) = output else { continue };
@@ -309,7 +313,10 @@ impl Worker {
                 let gate = peer.gates[edge].as_ref().expect("an edge has a gate at its receiver");
                 let held = gate.inner.borrow().held(self.core.index());
                 let away = output.check_credits(receiver);
-                assert!(held as u64 <= away, "edge {edge} to core {receiver}: {held} held of {away} sent");
+                assert!(
+                    held as u64 <= away,
+                    "edge {edge} to core {receiver}: {held} held of {away} sent"
+                );
             }
         }
     }
@@ -356,5 +363,8 @@ fn give_back(
 
 #[cold]
 fn no_edge(edge: u32) -> Error {
-    Error::new(crate::error::Kind::Invariant, format!("a frame names edge {edge}, which is not here"))
+    Error::new(
+        crate::error::Kind::Invariant,
+        format!("a frame names edge {edge}, which is not here"),
+    )
 }

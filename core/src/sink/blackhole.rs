@@ -4,8 +4,8 @@ use super::{Sink, SinkContext, SinkWriter};
 use crate::Result;
 use crate::time::Stamp;
 
-/// A sink that hands each record to a function and drops it: for measurements, where the function should read
-/// every field. Latency is measured as in every sink.
+/// A sink that hands each record to a function and drops it: for measurements, where the function
+/// should read every field. Latency is measured as in every sink.
 #[derive(Debug, Clone)]
 pub struct Blackhole<F> {
     read: F,

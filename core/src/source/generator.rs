@@ -1,7 +1,8 @@
 //! A deterministic generator: a function of the event's index, in splits, at a rate.
 //!
-//! Event `i` is the same whatever the splits and the rate are. With a rate of R records per second event `i` is
-//! due `i / R` seconds after the start, and latency counts from that moment, not from when it was read.
+//! Event `i` is the same whatever the splits and the rate are. With a rate of R records per second
+//! event `i` is due `i / R` seconds after the start, and latency counts from that moment, not from
+//! when it was read.
 
 use super::{Source, SourceContext, SourceOutput, SourceReader, SourceStatus};
 use crate::operator::SplitEvent;

@@ -40,7 +40,8 @@ pub trait Source: 'static {
     }
     /// Whether the input ends by itself.
     fn bounded(&self) -> bool;
-    /// How many records all splits hold together, if that is known beforehand: progress counts up to it.
+    /// How many records all splits hold together, if that is known beforehand: progress counts up
+    /// to it.
     fn expected(&self) -> Option<u64> {
         None
     }
@@ -106,8 +107,8 @@ pub trait SourceOutput<T> {
     fn is_full(&self) -> bool;
     /// Tells the watermark generators about splits.
     fn split(&mut self, event: SplitEvent) -> Result<()>;
-    /// Moves event time on by itself; only for sources whose records need no watermark strategy. An output that
-    /// takes none ignores it.
+    /// Moves event time on by itself; only for sources whose records need no watermark strategy. An
+    /// output that takes none ignores it.
     fn watermark(&mut self, _watermark: Timestamp) -> Result<()> {
         Ok(())
     }

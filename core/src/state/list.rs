@@ -46,11 +46,7 @@ impl<V: State> ListState<V> {
     /// The elements in the order in which they were added.
     pub fn iter(&mut self) -> ListIter<'_, V> {
         let range = self.cell.range();
-        ListIter {
-            cell: &*self.cell,
-            next: range.0,
-            end: range.1,
-        }
+        ListIter { cell: &*self.cell, next: range.0, end: range.1 }
     }
 
     /// Copies of the elements.
@@ -138,10 +134,7 @@ pub(crate) struct ListCell<K: Key, V: State> {
 
 impl<K: Key, V: State> ListCell<K, V> {
     pub(crate) fn new(scope: Rc<Scope>, core: &Rc<Core>, spec: &StateSpec) -> Self {
-        let heads = StateSpec {
-            ttl: None,
-            ..spec.clone()
-        };
+        let heads = StateSpec { ttl: None, ..spec.clone() };
         Self {
             scope,
             heads: RefCell::new(Store::new(Rc::clone(core), &heads)),
@@ -184,9 +177,7 @@ impl<K: Key, V: State> ListCell<K, V> {
 
     fn sweep_some(&self) {
         if self.rows.borrow().expires() {
-            self.rows
-                .borrow_mut()
-                .expired_some(&mut self.expired.borrow_mut());
+            self.rows.borrow_mut().expired_some(&mut self.expired.borrow_mut());
             self.drop_expired();
         }
     }
@@ -269,9 +260,7 @@ impl<K: Key, V: State> StateTable for ListCell<K, V> {
         self.rows.borrow().round_at()
     }
     fn sweep_slice(&self) {
-        self.rows
-            .borrow_mut()
-            .expired_slice(&mut self.expired.borrow_mut());
+        self.rows.borrow_mut().expired_slice(&mut self.expired.borrow_mut());
         self.drop_expired();
     }
 }

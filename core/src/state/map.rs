@@ -60,9 +60,7 @@ impl<E: Key, V: State> MapState<E, V> {
         if !self.contains(entry) {
             self.cell.insert(entry, V::default());
         }
-        self.cell
-            .get_mut(entry)
-            .expect("an entry that was just inserted is there")
+        self.cell.get_mut(entry).expect("an entry that was just inserted is there")
     }
 
     /// Sets an entry and returns the value that it had; a new one is the last of the order.
@@ -82,10 +80,7 @@ impl<E: Key, V: State> MapState<E, V> {
 
     /// The entries in the order in which they were inserted.
     pub fn iter(&mut self) -> MapIter<'_, E, V> {
-        MapIter {
-            next: self.cell.first(),
-            cell: &*self.cell,
-        }
+        MapIter { next: self.cell.first(), cell: &*self.cell }
     }
 
     /// The keys of the entries in the order in which they were inserted.
@@ -180,10 +175,7 @@ pub(crate) struct MapCell<K: Key, E: Key, V: State> {
 
 impl<K: Key, E: Key, V: State> MapCell<K, E, V> {
     pub(crate) fn new(scope: Rc<Scope>, core: &Rc<Core>, spec: &StateSpec) -> Self {
-        let heads = StateSpec {
-            ttl: None,
-            ..spec.clone()
-        };
+        let heads = StateSpec { ttl: None, ..spec.clone() };
         Self {
             scope,
             heads: RefCell::new(Store::new(Rc::clone(core), &heads)),
@@ -285,18 +277,8 @@ impl<K: Key, E: Key, V: State> MapCell<K, E, V> {
             self.relink(key, last, |linked| linked.next = Some(entry.clone()));
         }
         let first = head.map_or_else(|| entry.clone(), |head| head.first);
-        self.keep(
-            key,
-            Head {
-                first,
-                last: entry.clone(),
-            },
-        );
-        let linked = Linked {
-            value,
-            previous,
-            next: None,
-        };
+        self.keep(key, Head { first, last: entry.clone() });
+        let linked = Linked { value, previous, next: None };
         let mut row = self.row.borrow_mut();
         let row = row.of::<K, E>(key, entry);
         let before = self.rows.borrow_mut().insert(row, linked);
@@ -385,20 +367,14 @@ impl<K: Key, E: Key, V: State> StateTable for MapCell<K, E, V> {
         hashes.iter().for_each(|hash| heads.prefetch(*hash));
     }
     fn bytes(&self) -> usize {
-        let rows = self
-            .rows
-            .borrow()
-            .bytes()
-            .saturating_add_signed(self.heap.get());
+        let rows = self.rows.borrow().bytes().saturating_add_signed(self.heap.get());
         self.heads.borrow().bytes() + rows
     }
     fn round_at(&self) -> i64 {
         self.rows.borrow().round_at()
     }
     fn sweep_slice(&self) {
-        self.rows
-            .borrow_mut()
-            .expired_slice(&mut self.expired.borrow_mut());
+        self.rows.borrow_mut().expired_slice(&mut self.expired.borrow_mut());
         self.drop_expired();
     }
 }

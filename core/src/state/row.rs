@@ -25,10 +25,7 @@ impl RowKey {
         }
         self.bytes.extend_from_slice(key.bytes);
         entry.encode(&mut self.bytes);
-        KeyRef {
-            hash: row_hash(key.hash, entry.key_hash()),
-            bytes: &self.bytes,
-        }
+        KeyRef { hash: row_hash(key.hash, entry.key_hash()), bytes: &self.bytes }
     }
 
     /// The key of the row that belongs to `namespace` of `key`.
@@ -41,10 +38,7 @@ impl RowKey {
         }
         self.bytes.extend_from_slice(key.bytes);
         namespace.encode(&mut self.bytes);
-        KeyRef {
-            hash: row_hash(key.hash, namespace as u64),
-            bytes: &self.bytes,
-        }
+        KeyRef { hash: row_hash(key.hash, namespace as u64), bytes: &self.bytes }
     }
 }
 

@@ -22,16 +22,8 @@ struct KeyBytes {
 
 impl Scope {
     pub(crate) fn new() -> Self {
-        let bytes = KeyBytes {
-            length: 0,
-            inline: [0; INLINE_MAX],
-            long: Vec::new(),
-        };
-        Self {
-            present: Cell::new(false),
-            hash: Cell::new(0),
-            bytes: RefCell::new(bytes),
-        }
+        let bytes = KeyBytes { length: 0, inline: [0; INLINE_MAX], long: Vec::new() };
+        Self { present: Cell::new(false), hash: Cell::new(0), bytes: RefCell::new(bytes) }
     }
 
     /// Makes `key` the current key; `K` tells how long its bytes are, if they always are.
@@ -78,10 +70,7 @@ impl Scope {
         } else {
             &bytes.long[..]
         };
-        f(KeyRef {
-            hash: self.hash.get(),
-            bytes: slice,
-        })
+        f(KeyRef { hash: self.hash.get(), bytes: slice })
     }
 }
 

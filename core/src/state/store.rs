@@ -100,9 +100,7 @@ impl<K: Key, V: Row> Store<K, V> {
             Rows::Expiring(rows) => {
                 let stamped = rows.table.get(key)?;
                 let now = self.core.wall_millis();
-                rows.ttl
-                    .is_visible(stamped.accessed, now)
-                    .then_some(&stamped.row)
+                rows.ttl.is_visible(stamped.accessed, now).then_some(&stamped.row)
             }
         }
     }
@@ -126,11 +124,7 @@ impl<K: Key, V: Row> Store<K, V> {
             Rows::Expiring(rows) => {
                 let now = self.core.wall_millis();
                 let ttl = rows.ttl;
-                if !rows
-                    .table
-                    .get(key)
-                    .is_some_and(|row| lives(&ttl, row.accessed, now))
-                {
+                if !rows.table.get(key).is_some_and(|row| lives(&ttl, row.accessed, now)) {
                     return None;
                 }
                 let stamped = rows.table.get_mut(key, epoch)?;
@@ -237,13 +231,12 @@ impl<K: Key, V: Row> Store<K, V> {
         if let Rows::Expiring(rows) = &mut self.rows {
             let now = self.core.wall_millis();
             let ttl = rows.ttl;
-            rows.table
-                .sweep(&mut rows.cursor, LINES_PER_ACCESS, |key, row| {
-                    if ttl.is_expired(row.accessed, now) {
-                        found.push(key.clone());
-                    }
-                    true
-                });
+            rows.table.sweep(&mut rows.cursor, LINES_PER_ACCESS, |key, row| {
+                if ttl.is_expired(row.accessed, now) {
+                    found.push(key.clone());
+                }
+                true
+            });
         }
     }
 
@@ -316,18 +309,11 @@ impl<K: Key, V: Row> Expiring<K, V> {
         }
         let ttl = self.ttl;
         // An expired row goes with all that is counted for it; the new one comes as any other.
-        if self
-            .table
-            .get(key)
-            .is_some_and(|row| !lives(&ttl, row.accessed, now))
-        {
+        if self.table.get(key).is_some_and(|row| !lives(&ttl, row.accessed, now)) {
             drop(self.touch(key, core));
         }
         let accessed = ttl.after_write(now);
-        let made = || Stamped {
-            row: init(),
-            accessed,
-        };
+        let made = || Stamped { row: init(), accessed };
         let slot = self.table.slot(key, core.epoch.get(), made);
         slot.value.accessed = accessed;
         (slot.key, &mut slot.value.row, slot.changed_in.is_none())
@@ -360,11 +346,7 @@ impl<K: Key, V: Row> Expiring<K, V> {
         if cursor == 0 && !self.table.is_rehashing() {
             let pause = (self.ttl.after_ms / 2).max(ROUND_MIN_MS);
             let empty = self.table.is_empty();
-            self.round_at = if empty {
-                i64::MAX
-            } else {
-                now.saturating_add(pause)
-            };
+            self.round_at = if empty { i64::MAX } else { now.saturating_add(pause) };
         }
     }
 }

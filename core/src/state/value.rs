@@ -67,9 +67,7 @@ impl<S: State> ValueState<S> {
         if self.cell.get().is_none() {
             self.cell.set(init());
         }
-        self.cell
-            .get_mut()
-            .expect("a value that was just set is there")
+        self.cell.get_mut().expect("a value that was just set is there")
     }
 
     /// Changes the value, or the default if there is none, and returns what `change` returns.
@@ -108,11 +106,7 @@ impl<'a, S: State> StateMut<'a, S> {
     #[inline]
     pub(super) fn new(value: RefMut<'a, S>, heap: &'a Cell<isize>, new: bool) -> Self {
         let before = if new { 0 } else { value.heap_bytes() };
-        Self {
-            value,
-            heap,
-            before,
-        }
+        Self { value, heap, before }
     }
 }
 
@@ -160,11 +154,7 @@ pub(crate) struct ValueCell<K: Key, S: State> {
 
 impl<K: Key, S: State> ValueCell<K, S> {
     pub(crate) fn new(scope: Rc<Scope>, core: Rc<Core>, spec: &StateSpec) -> Self {
-        Self {
-            scope,
-            store: RefCell::new(Store::new(core, spec)),
-            heap: Cell::new(0),
-        }
+        Self { scope, store: RefCell::new(Store::new(core, spec)), heap: Cell::new(0) }
     }
 
     /// What lent values came to own goes to the store's account.
@@ -191,9 +181,7 @@ impl<K: Key, S: State> ValueAccess<S> for ValueCell<K, S> {
     fn get_mut(&self) -> Option<StateMut<'_, S>> {
         let mut store = self.store.borrow_mut();
         self.settle(&mut store);
-        let value = self
-            .scope
-            .with(|key| RefMut::filter_map(store, |store| store.get_mut(key)));
+        let value = self.scope.with(|key| RefMut::filter_map(store, |store| store.get_mut(key)));
         let value = value.ok()?;
         Some(StateMut::new(value, &self.heap, false))
     }
@@ -234,10 +222,7 @@ impl<K: Key, S: State> StateTable for ValueCell<K, S> {
         hashes.iter().for_each(|hash| store.prefetch(*hash));
     }
     fn bytes(&self) -> usize {
-        self.store
-            .borrow()
-            .bytes()
-            .saturating_add_signed(self.heap.get())
+        self.store.borrow().bytes().saturating_add_signed(self.heap.get())
     }
     fn round_at(&self) -> i64 {
         self.store.borrow().round_at()

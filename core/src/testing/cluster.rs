@@ -92,9 +92,7 @@ impl Cluster {
     /// Asserts the credit invariant of every channel.
     pub fn check_credits(&self) {
         let workers: Vec<&Worker> = self.workers.iter().collect();
-        self.workers
-            .iter()
-            .for_each(|worker| worker.check_credits(&workers));
+        self.workers.iter().for_each(|worker| worker.check_credits(&workers));
     }
 }
 
@@ -109,11 +107,7 @@ mod tests {
 
     fn tiny(parallelism: usize) -> ClusterOptions {
         let mut options = ClusterOptions::new(parallelism);
-        options.network = NetworkConfig {
-            buffer_size: 128,
-            credits: 1,
-            ..options.network
-        };
+        options.network = NetworkConfig { buffer_size: 128, credits: 1, ..options.network };
         options
     }
 
@@ -121,10 +115,7 @@ mod tests {
         let mut cluster = Cluster::new(job, &Args::default(), options).unwrap();
         for turn in 0..100_000 {
             let budget = budgets[turn % budgets.len()];
-            cluster
-                .workers
-                .iter_mut()
-                .for_each(|worker| worker.set_budget(budget));
+            cluster.workers.iter_mut().for_each(|worker| worker.set_budget(budget));
             options.clock.advance(1_000_000);
             let done = cluster.step_all().unwrap();
             cluster.check_credits();
@@ -155,11 +146,9 @@ mod tests {
             let numbers = Generator::new(|n| (n, n as i64)).records(400).splits(3);
             let keyed = flow.source("n", numbers).key_by(|n| *n % 7);
             let copies = |n: u64| (0..3).map(move |copy| n * 3 + copy);
-            let counted = keyed
-                .clone()
-                .flat_map_with_state("many", ValueSpec::new("s"), {
-                    move |_, n, _: &mut u64| copies(n)
-                });
+            let counted = keyed.clone().flat_map_with_state("many", ValueSpec::new("s"), {
+                move |_, n, _: &mut u64| copies(n)
+            });
             counted.rebalance().collect_into("out many", &outs.0);
             let counted = keyed.flat_map_with_state("few", ValueSpec::new("s"), {
                 |_, n, _: &mut u64| (n % 5 == 0).then_some(n)
@@ -226,10 +215,7 @@ mod tests {
     #[test]
     fn periodic_watermarks_are_made_behind_an_exchange_and_a_union() {
         let job = |flow: &Dataflow, _: &Args| {
-            let numbers = Generator::new(|n| (n, n as i64))
-                .records(100)
-                .rate(1_000.0)
-                .splits(1);
+            let numbers = Generator::new(|n| (n, n as i64)).records(100).rate(1_000.0).splits(1);
             let numbers = flow.source("n", numbers).rebalance().boxed();
             let strategy = WatermarkStrategy::monotonous().with_timestamps(|n: &u64| *n as i64);
             let both = numbers.clone().union(numbers);
@@ -245,9 +231,6 @@ mod tests {
             watermarks.extend(cluster.workers[0].gates().last().map(|gate| gate.watermark));
         }
         watermarks.dedup();
-        assert!(
-            watermarks.len() > 40 && watermarks.is_sorted(),
-            "{watermarks:?}"
-        );
+        assert!(watermarks.len() > 40 && watermarks.is_sorted(), "{watermarks:?}");
     }
 }

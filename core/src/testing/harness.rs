@@ -75,29 +75,15 @@ impl<T: 'static, U: 'static> Harness<T, U> {
         let mut env = Environment::new(channels, options.network());
         env.captured = Some(Rc::clone(&captured));
         let job = |flow: &Dataflow, _: &Args| {
-            let input = Input {
-                flow: flow.clone(),
-                queues: Rc::clone(&queues),
-            };
-            let output = Output {
-                arrived: Rc::clone(&arrived),
-                budget: options.output_budget,
-            };
+            let input = Input { flow: flow.clone(), queues: Rc::clone(&queues) };
+            let output = Output { arrived: Rc::clone(&arrived), budget: options.output_budget };
             make(flow, input)?.sink("output", output);
             Ok(())
         };
         let shared: Rc<dyn Clock> = Rc::new(clock.clone());
         let workers = local_workers(&job, &Args::default(), channels, &shared, &env)?;
         let batched = options.batched;
-        Ok(Self {
-            workers,
-            queues,
-            arrived,
-            captured,
-            clock,
-            batched,
-            ended: false,
-        })
+        Ok(Self { workers, queues, arrived, captured, clock, batched, ended: false })
     }
 
     /// Pushes a record with a timestamp ([`crate::time::MIN`]: none).
@@ -116,11 +102,7 @@ impl<T: 'static, U: 'static> Harness<T, U> {
     /// Pushes records with their timestamps; operators see them as one batch.
     pub fn push_all(&mut self, records: impl IntoIterator<Item = (T, Timestamp)>) {
         let mut queue = self.queues[0].borrow_mut();
-        queue.extend(
-            records
-                .into_iter()
-                .map(|(record, at)| Event::Record(record, at)),
-        );
+        queue.extend(records.into_iter().map(|(record, at)| Event::Record(record, at)));
         drop(queue);
         self.settle_unless_batched();
     }
@@ -130,9 +112,7 @@ impl<T: 'static, U: 'static> Harness<T, U> {
     /// # Errors
     /// Whatever ends the job; the harness is of no use afterwards.
     pub fn try_push(&mut self, record: T, timestamp: Timestamp) -> Result<()> {
-        self.queues[0]
-            .borrow_mut()
-            .push_back(Event::Record(record, timestamp));
+        self.queues[0].borrow_mut().push_back(Event::Record(record, timestamp));
         self.settle()
     }
 
@@ -164,8 +144,7 @@ impl<T: 'static, U: 'static> Harness<T, U> {
     /// Moves processing time on and fires what is due.
     pub fn advance(&mut self, by: Duration) {
         self.run();
-        self.clock
-            .advance(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX));
+        self.clock.advance(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX));
         self.run();
     }
 
@@ -176,10 +155,7 @@ impl<T: 'static, U: 'static> Harness<T, U> {
 
     /// The records that came out since the last call.
     pub fn outputs(&mut self) -> Vec<U> {
-        self.timed_outputs()
-            .into_iter()
-            .map(|(record, _)| record)
-            .collect()
+        self.timed_outputs().into_iter().map(|(record, _)| record).collect()
     }
 
     /// The records that came out since the last call, with their timestamps.
@@ -194,24 +170,15 @@ impl<T: 'static, U: 'static> Harness<T, U> {
     /// # Panics
     /// If the tag is used with another type.
     pub fn side<S: 'static>(&mut self, tag: &Tag<S>) -> Vec<S> {
-        self.timed_side(tag)
-            .into_iter()
-            .map(|(record, _)| record)
-            .collect()
+        self.timed_side(tag).into_iter().map(|(record, _)| record).collect()
     }
 
     /// As [`Harness::side`], with timestamps.
     pub fn timed_side<S: 'static>(&mut self, tag: &Tag<S>) -> Vec<(S, Timestamp)> {
         self.run();
-        let records = self
-            .captured
-            .of(tag)
-            .unwrap_or_else(|error| panic!("{}", error.report()));
+        let records = self.captured.of(tag).unwrap_or_else(|error| panic!("{}", error.report()));
         let records = std::mem::take(&mut *records.borrow_mut());
-        records
-            .into_iter()
-            .map(|(record, stamp)| (record, stamp.timestamp))
-            .collect()
+        records.into_iter().map(|(record, stamp)| (record, stamp.timestamp)).collect()
     }
 
     /// The watermark that has come out: the lowest over all cores.
@@ -230,10 +197,7 @@ impl<T: 'static, U: 'static> Harness<T, U> {
     /// Records that were dropped because they came too late.
     pub fn late(&mut self) -> u64 {
         self.run();
-        self.workers
-            .iter()
-            .map(|worker| worker.core().metrics.late.value())
-            .sum()
+        self.workers.iter().map(|worker| worker.core().metrics.late.value()).sum()
     }
 
     /// The user's counter `name` over all cores.
@@ -259,19 +223,12 @@ impl<T: 'static, U: 'static> Harness<T, U> {
             queue.borrow_mut().push_back(Event::End);
         }
         self.run();
-        assert_eq!(
-            self.output_watermark(),
-            MAX,
-            "a job that has ended is at the end of time"
-        );
+        assert_eq!(self.output_watermark(), MAX, "a job that has ended is at the end of time");
     }
 
     fn event(&mut self, channel: usize, event: Event<T>) {
         let channels = self.queues.len();
-        assert!(
-            channel < channels,
-            "channel {channel} of {channels}: see HarnessOptions"
-        );
+        assert!(channel < channels, "channel {channel} of {channels}: see HarnessOptions");
         self.queues[channel].borrow_mut().push_back(event);
         self.settle_unless_batched();
     }
@@ -283,8 +240,7 @@ impl<T: 'static, U: 'static> Harness<T, U> {
     }
 
     fn run(&mut self) {
-        self.settle()
-            .unwrap_or_else(|error| panic!("{}", error.report()));
+        self.settle().unwrap_or_else(|error| panic!("{}", error.report()));
     }
 
     /// Steps all workers until nothing more happens.

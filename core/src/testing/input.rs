@@ -30,14 +30,7 @@ pub struct Input<T> {
 impl<T: 'static> Input<T> {
     /// The records that the test pushes.
     pub fn stream(self) -> Stream<T> {
-        self.flow
-            .source(
-                "input",
-                Pushed {
-                    queues: self.queues,
-                },
-            )
-            .boxed()
+        self.flow.source("input", Pushed { queues: self.queues }).boxed()
     }
 }
 
@@ -61,11 +54,7 @@ impl<T: 'static> Source for Pushed<T> {
     }
     fn reader(self, splits: Vec<(u32, u64)>, _cx: SourceContext) -> Result<Reader<T>> {
         let channel = splits.first().map_or(0, |(split, _)| *split);
-        Ok(Reader {
-            queues: self.queues,
-            channel,
-            idle: false,
-        })
+        Ok(Reader { queues: self.queues, channel, idle: false })
     }
 }
 

@@ -40,12 +40,7 @@ impl HarnessOptions {
         for batched in [false, true] {
             for output_budget in [None, Some(1)] {
                 for small_buffers in [false, true] {
-                    all.push(Self {
-                        batched,
-                        output_budget,
-                        small_buffers,
-                        ..Self::new()
-                    });
+                    all.push(Self { batched, output_budget, small_buffers, ..Self::new() });
                 }
             }
         }
@@ -121,11 +116,7 @@ impl HarnessOptions {
         let network = NetworkConfig::default();
         if self.small_buffers {
             // Smaller than any record with its head, so each gets a buffer that is made for it.
-            NetworkConfig {
-                buffer_size: 64,
-                credits: 2,
-                ..network
-            }
+            NetworkConfig { buffer_size: 64, credits: 2, ..network }
         } else {
             network
         }

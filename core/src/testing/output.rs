@@ -24,14 +24,8 @@ pub(super) struct CoreState {
 
 impl<U> Arrived<U> {
     pub(super) fn new(cores: usize) -> Self {
-        let state = CoreState {
-            watermark: MIN,
-            idle: false,
-        };
-        Self {
-            records: RefCell::default(),
-            cores: RefCell::new(vec![state; cores]),
-        }
+        let state = CoreState { watermark: MIN, idle: false };
+        Self { records: RefCell::default(), cores: RefCell::new(vec![state; cores]) }
     }
 }
 
@@ -48,11 +42,7 @@ impl<U: 'static> Sink<U> for Output<U> {
     }
     fn writer(self, cx: SinkContext) -> Result<Writer<U>> {
         let left = Cell::new(self.budget.unwrap_or(usize::MAX));
-        Ok(Writer {
-            output: self,
-            core: cx.core,
-            left,
-        })
+        Ok(Writer { output: self, core: cx.core, left })
     }
 }
 
@@ -78,11 +68,7 @@ impl<U: 'static> SinkWriter<U> for Writer<U> {
         Ok(true)
     }
     fn write(&mut self, record: U, stamp: Stamp) -> Result<()> {
-        self.output
-            .arrived
-            .records
-            .borrow_mut()
-            .push((record, stamp.timestamp));
+        self.output.arrived.records.borrow_mut().push((record, stamp.timestamp));
         self.left.set(self.left.get().saturating_sub(1));
         if self.left.get() == 0 {
             self.core.pressure.set(true);
@@ -92,10 +78,7 @@ impl<U: 'static> SinkWriter<U> for Writer<U> {
     fn watermark(&mut self, watermark: Timestamp) -> Result<()> {
         self.change(|core| {
             let before = core.watermark;
-            assert!(
-                watermark > before,
-                "watermark {watermark} comes behind {before}"
-            );
+            assert!(watermark > before, "watermark {watermark} comes behind {before}");
             core.watermark = watermark;
         })
     }

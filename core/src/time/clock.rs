@@ -1,7 +1,7 @@
 //! Clocks: the only sources of time in the engine.
 //!
-//! The worker refreshes its cached reading once per batch. Nothing else reads a clock, so a simulator that
-//! passes a [`ManualClock`] decides what time it is.
+//! The worker refreshes its cached reading once per batch. Nothing else reads a clock, so a
+//! simulator that passes a [`ManualClock`] decides what time it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -50,7 +50,8 @@ impl Clock for MachineClock {
     }
 }
 
-/// A clock that moves only when it is told to: for tests and the simulator. Copies share the same time.
+/// A clock that moves only when it is told to: for tests and the simulator. Copies share the same
+/// time.
 #[derive(Debug, Clone, Default)]
 pub struct ManualClock {
     nanos: Arc<AtomicU64>,

@@ -1,8 +1,8 @@
 //! Watermark strategies: how timestamps are read from records and watermarks derived from them.
 //!
-//! A bounded generator emits `max_ts - d - 1`: at timestamp 100 000 with d = 10 s the watermark is 89 999.
-//! Watermarks follow every record that moves them, so that lateness does not depend on timing, unless the
-//! strategy asks for periodic ones.
+//! A bounded generator emits `max_ts - d - 1`: at timestamp 100 000 with d = 10 s the watermark is
+//! 89 999. Watermarks follow every record that moves them, so that lateness does not depend on
+//! timing, unless the strategy asks for periodic ones.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -54,23 +54,24 @@ impl<T> WatermarkStrategy<T> {
         Self::bounded(Duration::ZERO)
     }
 
-    /// Reads each record's timestamp, in milliseconds since the epoch. Without it records keep the timestamp
-    /// that the source gave them.
+    /// Reads each record's timestamp, in milliseconds since the epoch. Without it records keep the
+    /// timestamp that the source gave them.
     #[must_use]
     pub fn with_timestamps(mut self, read: impl Fn(&T) -> Timestamp + 'static) -> Self {
         self.timestamps = Some(Rc::new(move |record, _| read(record)));
         self
     }
 
-    /// Declares a split idle when it had no record for `after`; an idle split holds no watermark back.
+    /// Declares a split idle when it had no record for `after`; an idle split holds no watermark
+    /// back.
     #[must_use]
     pub fn with_idleness(mut self, after: Duration) -> Self {
         self.idle_after = Some(after);
         self
     }
 
-    /// Emits watermarks each `interval` instead of after every record that moves them: cheaper, but what is
-    /// late then depends on timing.
+    /// Emits watermarks each `interval` instead of after every record that moves them: cheaper, but
+    /// what is late then depends on timing.
     #[must_use]
     pub fn periodic(mut self, interval: Duration) -> Self {
         self.emission = Emission::Periodic(interval.as_nanos() as u64);

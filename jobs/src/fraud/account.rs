@@ -66,10 +66,7 @@ impl Account {
         watermark: i64,
         max_lateness_ms: i64,
     ) -> Verdict {
-        debug_assert!(
-            max_lateness_ms >= 0,
-            "lateness {max_lateness_ms} ms is not negative"
-        );
+        debug_assert!(max_lateness_ms >= 0, "lateness {max_lateness_ms} ms is not negative");
         let day = ts_ms.div_euclid(DAY_MS);
         let hour_start = hour_start(ts_ms);
         let late = is_closed(hour_start, watermark, max_lateness_ms);
@@ -112,36 +109,25 @@ impl Account {
         if self.day_count == 0 || day > self.day {
             self.open_day(day, amount_cents);
         } else if day == self.day {
-            match self
-                .day_sum_cents
-                .checked_add(amount_cents)
-                .zip(self.day_count.checked_add(1))
-            {
+            match self.day_sum_cents.checked_add(amount_cents).zip(self.day_count.checked_add(1)) {
                 Some((sum, count)) => (self.day_sum_cents, self.day_count) = (sum, count),
                 None => self.open_day(day, amount_cents),
             }
         } else if day > self.day - KEPT_DAYS {
-            self.older
-                .get_or_insert_default()
-                .count_in_day(day, amount_cents);
+            self.older.get_or_insert_default().count_in_day(day, amount_cents);
         }
     }
 
     /// Makes `day` the newest one, with one purchase, and drops the days that are too old then.
     fn open_day(&mut self, day: i64, amount_cents: i64) {
         if self.day_count > 0 && self.day > day - KEPT_DAYS {
-            let bucket = Day {
-                day: self.day,
-                sum_cents: self.day_sum_cents,
-                count: self.day_count,
-            };
+            let bucket =
+                Day { day: self.day, sum_cents: self.day_sum_cents, count: self.day_count };
             self.older.get_or_insert_default().days.push(bucket);
         }
         (self.day, self.day_count, self.day_sum_cents) = (day, 1, amount_cents);
         if let Some(older) = &mut self.older {
-            let dropped = older
-                .days
-                .partition_point(|bucket| bucket.day <= day - KEPT_DAYS);
+            let dropped = older.days.partition_point(|bucket| bucket.day <= day - KEPT_DAYS);
             older.days.drain(..dropped);
         }
     }
@@ -155,16 +141,10 @@ impl Account {
         }
         let is_open = |start: i64| !is_closed(start, watermark, max_lateness_ms);
         if self.hour_count > 0 && start < self.hour_start {
-            return self
-                .older
-                .get_or_insert_default()
-                .count_in_hour(start, is_open);
+            return self.older.get_or_insert_default().count_in_hour(start, is_open);
         }
         if self.hour_count > 0 && is_open(self.hour_start) {
-            let bucket = Hour {
-                start: self.hour_start,
-                count: self.hour_count,
-            };
+            let bucket = Hour { start: self.hour_start, count: self.hour_count };
             self.older.get_or_insert_default().hours.push(bucket);
         }
         (self.hour_start, self.hour_count) = (start, 1);
@@ -178,23 +158,14 @@ impl Account {
 impl Older {
     fn count_in_day(&mut self, day: i64, amount_cents: i64) {
         let after = self.days.partition_point(|bucket| bucket.day <= day);
-        if let Some(bucket) = self.days[..after]
-            .last_mut()
-            .filter(|bucket| bucket.day == day)
+        if let Some(bucket) = self.days[..after].last_mut().filter(|bucket| bucket.day == day)
             && let Some(sum) = bucket.sum_cents.checked_add(amount_cents)
             && let Some(count) = bucket.count.checked_add(1)
         {
             (bucket.sum_cents, bucket.count) = (sum, count);
             return;
         }
-        self.days.insert(
-            after,
-            Day {
-                day,
-                sum_cents: amount_cents,
-                count: 1,
-            },
-        );
+        self.days.insert(after, Day { day, sum_cents: amount_cents, count: 1 });
     }
 
     fn count_in_hour(&mut self, start: i64, is_open: impl Fn(i64) -> bool) -> u32 {
@@ -226,11 +197,7 @@ mod tests {
 
     impl User {
         fn new(lateness: i64) -> User {
-            User {
-                account: Account::default(),
-                watermark: START,
-                lateness,
-            }
+            User { account: Account::default(), watermark: START, lateness }
         }
 
         fn buys(&mut self, ts: i64, cents: i64) -> Verdict {
@@ -247,20 +214,13 @@ mod tests {
 
     #[test]
     fn an_account_and_its_key_fit_a_line_of_the_table() {
-        assert!(
-            size_of::<(u64, Account)>() <= 48,
-            "{}",
-            size_of::<(u64, Account)>()
-        );
+        assert!(size_of::<(u64, Account)>() <= 48, "{}", size_of::<(u64, Account)>());
     }
 
     #[test]
     fn the_first_purchase_has_no_mean_and_no_verdict_by_amount() {
         let verdict = User::new(0).buys(1_000, i64::MAX);
-        assert_eq!(
-            (verdict.n_30d, verdict.sum_30d_cents, verdict.tx_count_1h),
-            (0, 0, 1)
-        );
+        assert_eq!((verdict.n_30d, verdict.sum_30d_cents, verdict.tx_count_1h), (0, 0, 1));
         assert!(!verdict.is_alert() && !verdict.late);
     }
 
@@ -297,17 +257,8 @@ mod tests {
     fn the_mean_covers_thirty_days_that_end_with_the_purchases_own() {
         let mut user = User::new(0);
         user.buys(0, 7);
-        assert_eq!(
-            user.account
-                .clone()
-                .judge(30 * DAY_MS - 1, 1, START, 0)
-                .n_30d,
-            1
-        );
-        assert_eq!(
-            user.account.clone().judge(30 * DAY_MS, 1, START, 0).n_30d,
-            0
-        );
+        assert_eq!(user.account.clone().judge(30 * DAY_MS - 1, 1, START, 0).n_30d, 1);
+        assert_eq!(user.account.clone().judge(30 * DAY_MS, 1, START, 0).n_30d, 0);
     }
 
     #[test]
@@ -398,15 +349,9 @@ mod tests {
         for day in 0..100 {
             user.buys(day * DAY_MS, 1);
         }
-        assert_eq!(
-            user.account.older.as_ref().map(|older| older.days.len()),
-            Some(30)
-        );
+        assert_eq!(user.account.older.as_ref().map(|older| older.days.len()), Some(30));
         user.buys(1_000 * DAY_MS, 1);
-        assert_eq!(
-            user.account.older.as_ref().map(|older| older.days.len()),
-            Some(0)
-        );
+        assert_eq!(user.account.older.as_ref().map(|older| older.days.len()), Some(0));
     }
 
     #[test]

@@ -129,7 +129,8 @@ pub fn fraud(flow: &Dataflow, args: &Args) -> Result<()> {
 /// The rules on one branch of the keyed stream, the hourly aggregate on the other.
 fn judge<C: Chain<Purchase>>(purchases: Stream<Purchase, C>, flow: &Dataflow, options: &Options) {
     let lateness = options.max_lateness;
-    let strategy = WatermarkStrategy::monotonous().with_timestamps(|purchase: &Purchase| purchase.ts);
+    let strategy =
+        WatermarkStrategy::monotonous().with_timestamps(|purchase: &Purchase| purchase.ts);
     let by_user = purchases.assign_timestamps(strategy).key_by(|purchase| purchase.user);
 
     let judged = by_user.clone().process("judge", |states| Judge {
@@ -173,9 +174,12 @@ where
     let (count, sink_name) = (flow.counter(name), format!("{name}-output"));
     let stream = stream.inspect(move |_| count.add(1));
     if options.output.as_os_str() == "blackhole" {
-        stream.sink(&sink_name, Blackhole::new(|record: &T| {
-            std::hint::black_box(record);
-        }));
+        stream.sink(
+            &sink_name,
+            Blackhole::new(|record: &T| {
+                std::hint::black_box(record);
+            }),
+        );
     } else {
         let sink = FileSink::json_lines(options.output.join(name)).below(&options.output);
         stream.sink(&sink_name, sink.overwrite(options.overwrite));

@@ -16,10 +16,7 @@ fn judge_all() -> (Vec<String>, u64) {
     let mut accounts: BTreeMap<u64, Account> = BTreeMap::new();
     let (mut alerts, mut late, mut watermark) = (Vec::new(), 0, i64::MIN);
     for line in lines {
-        let purchase = parser
-            .parse(line)
-            .expect("a well-formed row")
-            .expect("a row");
+        let purchase = parser.parse(line).expect("a well-formed row").expect("a row");
         let account = accounts.entry(purchase.user).or_default();
         let verdict = account.judge(purchase.ts, purchase.amount_cents, watermark, 0);
         watermark = watermark.max(purchase.ts - 1);
@@ -46,20 +43,8 @@ fn judge_all() -> (Vec<String>, u64) {
 fn the_real_purchases_give_the_alerts_of_the_independent_program() {
     let (alerts, late) = judge_all();
     assert_eq!(late, 0, "the file is in order");
-    assert_eq!(
-        alerts
-            .iter()
-            .filter(|row| row.contains("\"velocity\":true"))
-            .count(),
-        43
-    );
-    assert_eq!(
-        alerts
-            .iter()
-            .filter(|row| row.contains("\"amount\":true"))
-            .count(),
-        45
-    );
+    assert_eq!(alerts.iter().filter(|row| row.contains("\"velocity\":true")).count(), 43);
+    assert_eq!(alerts.iter().filter(|row| row.contains("\"amount\":true")).count(), 45);
     assert_eq!(alerts.len(), 88);
     let expected: Vec<&str> = ALERTS.lines().collect();
     assert_eq!(alerts, expected);

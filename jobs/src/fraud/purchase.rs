@@ -60,9 +60,8 @@ impl PurchaseParser {
         if line.is_empty() {
             return Ok(None);
         }
-        let text = std::str::from_utf8(line).map_err(|error| RowError::NotUtf8 {
-            at: error.valid_up_to(),
-        })?;
+        let text = std::str::from_utf8(line)
+            .map_err(|error| RowError::NotUtf8 { at: error.valid_up_to() })?;
         self.parse_fields(split(text)?).map(Some)
     }
 
@@ -78,11 +77,7 @@ impl PurchaseParser {
         let row = self.rows_by_day.entry(day).or_default();
         let seconds = day * 86_400 + row.cast_signed();
         *row += 1;
-        Ok(Purchase {
-            user,
-            ts: seconds * 1_000,
-            amount_cents,
-        })
+        Ok(Purchase { user, ts: seconds * 1_000, amount_cents })
     }
 }
 
@@ -109,9 +104,7 @@ fn split(row: &str) -> Result<[&str; COLUMN_COUNT], RowError> {
     while let Some(text) = rest {
         let field;
         (field, rest) = match text.strip_prefix('"') {
-            None => text
-                .split_once(',')
-                .map_or((text, None), |(field, rest)| (field, Some(rest))),
+            None => text.split_once(',').map_or((text, None), |(field, rest)| (field, Some(rest))),
             Some(text) => split_quoted(text).ok_or(RowError::Quote { field: found + 1 })?,
         };
         if let Some(slot) = fields.get_mut(found) {
@@ -119,11 +112,7 @@ fn split(row: &str) -> Result<[&str; COLUMN_COUNT], RowError> {
         }
         found += 1;
     }
-    if found == COLUMN_COUNT {
-        Ok(fields)
-    } else {
-        Err(RowError::ColumnCount { found })
-    }
+    if found == COLUMN_COUNT { Ok(fields) } else { Err(RowError::ColumnCount { found }) }
 }
 
 /// Splits behind the quote that ends a field; the one that opens it is gone already.
@@ -137,9 +126,7 @@ fn split_quoted(text: &str) -> Option<(&str, Option<&str>)> {
         } else if behind.is_empty() {
             return Some((&text[..end], None));
         } else {
-            return behind
-                .strip_prefix(',')
-                .map(|rest| (&text[..end], Some(rest)));
+            return behind.strip_prefix(',').map(|rest| (&text[..end], Some(rest)));
         }
     }
 }
@@ -165,11 +152,7 @@ mod tests {
 
     #[test]
     fn a_row_becomes_a_purchase() {
-        let expected = Purchase {
-            user: 4,
-            ts: DAY,
-            amount_cents: 2_933,
-        };
+        let expected = Purchase { user: 4, ts: DAY, amount_cents: 2_933 };
         assert_eq!(parse("4,1997-01-01,2,29.33"), Ok(expected));
     }
 
@@ -191,13 +174,7 @@ mod tests {
     #[test]
     fn the_kth_well_formed_row_of_a_date_happened_k_seconds_after_midnight() {
         let mut parser = PurchaseParser::default();
-        let mut ts = |line: &str| {
-            parser
-                .parse(line.as_bytes())
-                .ok()
-                .flatten()
-                .map(|p| p.ts - DAY)
-        };
+        let mut ts = |line: &str| parser.parse(line.as_bytes()).ok().flatten().map(|p| p.ts - DAY);
         assert_eq!(ts("1,1997-01-01,1,1"), Some(0));
         assert_eq!(ts("1,1997-01-01,1,nothing"), None);
         assert_eq!(ts(""), None);
@@ -268,22 +245,12 @@ mod tests {
 
     #[test]
     fn a_quoted_field_must_end_at_its_quote() {
-        for line in [
-            "\"4,1997-01-01,2,29.33",
-            "\"4\"x,1997-01-01,2,29.33",
-            "4,1997-01-01,2,\"",
-        ] {
+        for line in ["\"4,1997-01-01,2,29.33", "\"4\"x,1997-01-01,2,29.33", "4,1997-01-01,2,\""] {
             let error = parse(line).expect_err(line);
-            assert!(
-                error.starts_with("row has a quoted field"),
-                "{line:?}: {error}"
-            );
+            assert!(error.starts_with("row has a quoted field"), "{line:?}: {error}");
         }
         let error = parse("\"4\"\"\",1997-01-01,2,29.33").expect_err("a doubled quote");
-        assert!(
-            error.starts_with("column customer_id is malformed"),
-            "{error}"
-        );
+        assert!(error.starts_with("column customer_id is malformed"), "{error}");
     }
 
     #[test]
@@ -296,10 +263,7 @@ mod tests {
     fn a_long_value_is_cut_in_the_error() {
         let line = format!("{},1997-01-01,2,1", "é".repeat(1_000));
         let error = parse(&line).expect_err("no number");
-        assert!(
-            error.contains(&format!("\"{}…\"", "é".repeat(40))),
-            "{error}"
-        );
+        assert!(error.contains(&format!("\"{}…\"", "é".repeat(40))), "{error}");
     }
 
     #[test]
@@ -313,18 +277,13 @@ mod tests {
             assert_eq!(check_header(line.as_bytes()), Ok(()), "{line:?}");
         }
         assert_eq!(check_header(b""), Err(HeaderError::Missing));
-        for line in [
-            "\n",
-            "1,1997-01-01,1,11.77",
-            "date,customer_id,cds,dollars",
-            "customer_id,date",
-        ] {
+        for line in
+            ["\n", "1,1997-01-01,1,11.77", "date,customer_id,cds,dollars", "customer_id,date"]
+        {
             let error = check_header(line.as_bytes()).expect_err(line);
             assert!(matches!(error, HeaderError::Unexpected { .. }), "{line:?}");
             assert!(
-                error
-                    .to_string()
-                    .ends_with("the first line must be customer_id,date,cds,dollars")
+                error.to_string().ends_with("the first line must be customer_id,date,cds,dollars")
             );
         }
     }

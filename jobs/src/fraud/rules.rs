@@ -52,10 +52,7 @@ pub fn hour_start(ts_ms: i64) -> i64 {
 /// Says whether the watermark has passed the end of an hour plus the lateness.
 #[inline]
 pub fn is_closed(hour_start: i64, watermark: i64, max_lateness_ms: i64) -> bool {
-    hour_start
-        .saturating_add(HOUR_MS - 1)
-        .saturating_add(max_lateness_ms)
-        <= watermark
+    hour_start.saturating_add(HOUR_MS - 1).saturating_add(max_lateness_ms) <= watermark
 }
 
 /// Says whether `amount > 10 * sum / count`, without dividing.
@@ -92,11 +89,7 @@ mod tests {
 
     #[test]
     fn the_largest_figures_do_not_overflow() {
-        assert!(!is_far_above_mean(
-            i64::MAX,
-            1 << 60,
-            i128::from(i64::MAX) << 60
-        ));
+        assert!(!is_far_above_mean(i64::MAX, 1 << 60, i128::from(i64::MAX) << 60));
         assert!(is_far_above_mean(i64::MAX, u64::MAX, 1));
     }
 }

@@ -8,8 +8,8 @@
 //! unordered  = purchase + place
 //! ```
 //!
-//! Sum and exclusive or of `verdict` cover every field. The sum of `unordered` covers what holds in any order of
-//! processing as long as all events lie in one hour.
+//! Sum and exclusive or of `verdict` cover every field. The sum of `unordered` covers what holds in
+//! any order of processing as long as all events lie in one hour.
 
 use super::Verdict;
 use super::rule::HOUR_MS;

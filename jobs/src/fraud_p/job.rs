@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
-use thalweg::prelude::*;
 use thalweg::Result;
+use thalweg::prelude::*;
 use thalweg::sink::Sink;
 
 use super::digest;
@@ -119,17 +119,9 @@ pub fn fraud_p(flow: &Dataflow, args: &Args) -> Result<()> {
 ///
 /// # Errors
 /// Bad arguments.
-pub fn verdicts_into<S: Sink<Verdict>>(
-    flow: &Dataflow,
-    options: &Options,
-    sink: S,
-) -> Result<()> {
-    let draw = Draw {
-        users: options.users,
-        seed: options.seed,
-        skew: options.skew,
-        zipf: options.zipf,
-    };
+pub fn verdicts_into<S: Sink<Verdict>>(flow: &Dataflow, options: &Options, sink: S) -> Result<()> {
+    let draw =
+        Draw { users: options.users, seed: options.seed, skew: options.skew, zipf: options.zipf };
     let purchases = Purchases::new(&draw)?;
     let mut generator = Generator::new(move |index| {
         let purchase = purchases.purchase(index);

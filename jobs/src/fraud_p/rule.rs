@@ -57,10 +57,7 @@ impl Profile {
             _ => self.avg_30d + (amount - self.avg_30d) * MEAN_WEIGHT,
         };
         self.tx_total += 1;
-        Verdict {
-            tx_count_1h: self.tx_count_1h,
-            fraud,
-        }
+        Verdict { tx_count_1h: self.tx_count_1h, fraud }
     }
 }
 
@@ -73,13 +70,7 @@ mod tests {
     #[test]
     fn the_first_purchase_sets_the_mean_and_is_never_flagged() {
         let mut profile = Profile::default();
-        assert_eq!(
-            profile.judge(T0, 819_150),
-            Verdict {
-                tx_count_1h: 1,
-                fraud: false
-            }
-        );
+        assert_eq!(profile.judge(T0, 819_150), Verdict { tx_count_1h: 1, fraud: false });
         assert_eq!(profile.avg_30d, 819_150.0);
     }
 
@@ -88,23 +79,11 @@ mod tests {
         let mut profile = Profile::default();
         for n in 1..=6 {
             let verdict = profile.judge(T0 + n, 100);
-            assert_eq!(
-                verdict,
-                Verdict {
-                    tx_count_1h: n,
-                    fraud: n > 5
-                }
-            );
+            assert_eq!(verdict, Verdict { tx_count_1h: n, fraud: n > 5 });
         }
         assert_eq!(profile.total_1h, 600);
         let verdict = profile.judge(T0 + HOUR_MS, 100);
-        assert_eq!(
-            verdict,
-            Verdict {
-                tx_count_1h: 1,
-                fraud: false
-            }
-        );
+        assert_eq!(verdict, Verdict { tx_count_1h: 1, fraud: false });
         assert_eq!(profile.total_1h, 100);
     }
 

@@ -101,8 +101,8 @@ impl Purchases {
 
 /// Event time of event `index`: T0 and the whole part of `index` times 0.9, a product of doubles.
 ///
-/// Below 2^49 the product's rounding never reaches a whole number from below, so that the integer division gives
-/// the same and is cheaper.
+/// Below 2^49 the product's rounding never reaches a whole number from below, so that the integer
+/// division gives the same and is cheaper.
 #[inline]
 fn timestamp(index: u64) -> Timestamp {
     if index < 1 << 49 {

@@ -6,13 +6,14 @@
 //!
 //! ```text
 //! zetan  = sum over i = 1, 2, …, n of 1 / i^theta        (added in this order)
-//! second = 1 + 0.5^theta;  alpha = 1 / (1 - theta);  eta = (1 - (2/n)^(1 - theta)) / (1 - second/zetan)
+//! second = 1 + 0.5^theta;  alpha = 1 / (1 - theta)
+//! eta    = (1 - (2/n)^(1 - theta)) / (1 - second/zetan)
 //! u = bits / 2^32;  rank = 0 if u*zetan < 1, else 1 if u*zetan < second,
 //!                   else min(n - 1, trunc(n * (eta*u - eta + 1)^alpha))
 //! ```
 //!
-//! An alpha within 1e-9 (relative) of a whole number, as 100 is for theta = 0.99, counts as that number,
-//! and the power is taken by squaring and multiplying from the lowest bit upwards.
+//! An alpha within 1e-9 (relative) of a whole number, as 100 is for theta = 0.99, counts as that
+//! number, and the power is taken by squaring and multiplying from the lowest bit upwards.
 
 /// A zipf distribution over the ranks `0 … n - 1`.
 #[derive(Clone, Copy, Debug)]
@@ -28,16 +29,12 @@ pub struct Zipf {
 }
 
 impl Zipf {
-    /// Prepares the distribution over `count` ranks with exponent `theta` between 0 and 1, exclusive.
+    /// Prepares the distribution over `count` ranks with exponent `theta` between 0 and 1,
+    /// exclusive.
     pub fn new(count: u64, theta: f64) -> Self {
-        assert!(
-            theta > 0.0 && theta < 1.0,
-            "zipf exponent {theta} is not between 0 and 1"
-        );
+        assert!(theta > 0.0 && theta < 1.0, "zipf exponent {theta} is not between 0 and 1");
         assert!(count > 2, "a zipf distribution of {count} ranks");
-        let zetan = (1..=count)
-            .map(|rank| 1.0 / (rank as f64).powf(theta))
-            .sum::<f64>();
+        let zetan = (1..=count).map(|rank| 1.0 / (rank as f64).powf(theta)).sum::<f64>();
         let second = 1.0 + 0.5_f64.powf(theta);
         let tail = 1.0 - (2.0 / count as f64).powf(1.0 - theta);
         let alpha = 1.0 / (1.0 - theta);
@@ -113,11 +110,7 @@ mod tests {
         let zipf = Zipf::new(1_000_000, 0.99);
         for step in 0..10_000 {
             let base = 0.86 + f64::from(step) * 1.4e-5;
-            assert_eq!(
-                zipf.power(base).to_bits(),
-                power_whole(base, 100).to_bits(),
-                "{base}"
-            );
+            assert_eq!(zipf.power(base).to_bits(), power_whole(base, 100).to_bits(), "{base}");
         }
     }
 

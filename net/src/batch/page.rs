@@ -35,11 +35,8 @@ struct Kind {
 struct KindOf<T>(PhantomData<T>);
 
 impl<T: Slot> KindOf<T> {
-    const KIND: &'static Kind = &Kind {
-        id: TypeId::of::<T>(),
-        name: type_name::<T>,
-        root_bytes: size_of::<T::Archived>(),
-    };
+    const KIND: &'static Kind =
+        &Kind { id: TypeId::of::<T>(), name: type_name::<T>, root_bytes: size_of::<T::Archived>() };
 }
 
 /// A sealed page.
@@ -52,12 +49,7 @@ pub struct Page {
 
 impl Page {
     pub(super) fn new<T: Slot>(buffer: Buffer, count: u32, payload_bytes: u32) -> Self {
-        Self {
-            buffer,
-            kind: KindOf::<T>::KIND,
-            count,
-            payload_bytes,
-        }
+        Self { buffer, kind: KindOf::<T>::KIND, count, payload_bytes }
     }
 
     /// Rebuilds a page from the two byte strings of another one, in the given buffer, and checks
@@ -71,11 +63,7 @@ impl Page {
         payload: &[u8],
         directory: &[u8],
     ) -> Result<Self, ChannelError> {
-        let invalid = |reason| ChannelError::InvalidPage {
-            count,
-            record: 0,
-            reason,
-        };
+        let invalid = |reason| ChannelError::InvalidPage { count, record: 0, reason };
         if directory.len() as u64 != u64::from(count) * ENTRY_BYTES as u64 {
             return Err(invalid("the directory has another length"));
         }
@@ -100,23 +88,15 @@ impl Page {
             Some(needed) if needed <= buffer.capacity() => {}
             _ => {
                 let reason = "the page does not fit its buffer";
-                return Err(ChannelError::InvalidPage {
-                    count,
-                    record: 0,
-                    reason,
-                });
+                return Err(ChannelError::InvalidPage { count, record: 0, reason });
             }
         }
         let page = Self::new::<T>(buffer, count, payload_bytes);
         let mut end = 0;
         for record in 0..count {
-            end = page.check_record::<T>(record, end).map_err(|reason| {
-                ChannelError::InvalidPage {
-                    count,
-                    record,
-                    reason,
-                }
-            })?;
+            end = page
+                .check_record::<T>(record, end)
+                .map_err(|reason| ChannelError::InvalidPage { count, record, reason })?;
         }
         Ok(page)
     }
@@ -166,10 +146,7 @@ impl Page {
             self.type_name(),
             type_name::<T>()
         );
-        PageView {
-            page: self,
-            records: PhantomData,
-        }
+        PageView { page: self, records: PhantomData }
     }
 
     /// Name of the type of the records.
@@ -209,12 +186,7 @@ impl Page {
         buffer.bytes_mut()[..self.payload_bytes()].copy_from_slice(self.payload());
         buffer.bytes_mut()[start..].copy_from_slice(directory);
         let (kind, count, payload_bytes) = (self.kind, self.count, self.payload_bytes);
-        Ok(Page {
-            buffer,
-            kind,
-            count,
-            payload_bytes,
-        })
+        Ok(Page { buffer, kind, count, payload_bytes })
     }
 
     /// Gives the buffer back for the next page.
@@ -235,19 +207,10 @@ impl Page {
 
     #[inline]
     fn entry(&self, record: usize) -> &Entry {
-        assert!(
-            record < self.count(),
-            "record {record} of a page of {}",
-            self.count()
-        );
+        assert!(record < self.count(), "record {record} of a page of {}", self.count());
         // SAFETY: as in `entries`, and the record is below the count.
         unsafe {
-            let end = self
-                .buffer
-                .start()
-                .as_ptr()
-                .add(self.buffer.capacity())
-                .cast::<Entry>();
+            let end = self.buffer.start().as_ptr().add(self.buffer.capacity()).cast::<Entry>();
             &*end.sub(record + 1)
         }
     }
@@ -347,15 +310,7 @@ impl<'a, T: Slot> PageView<'a, T> {
         let entry = self.page.entry(record);
         // SAFETY: the page holds records of `T`, compared when the view was made, and the entry's
         // root is the aligned position of a valid one, as written or as checked.
-        unsafe {
-            &*self
-                .page
-                .buffer
-                .start()
-                .as_ptr()
-                .add(entry.root as usize)
-                .cast()
-        }
+        unsafe { &*self.page.buffer.start().as_ptr().add(entry.root as usize).cast() }
     }
 
     /// The record as a plain value; a few loads if its size is fixed.
@@ -384,8 +339,5 @@ impl<T: Slot> fmt::Debug for PageView<'_, T> {
 
 #[cold]
 fn undecodable<T>(record: usize) -> ! {
-    panic!(
-        "record {record} is a valid archived {} but cannot be decoded",
-        type_name::<T>()
-    )
+    panic!("record {record} is a valid archived {} but cannot be decoded", type_name::<T>())
 }

@@ -29,13 +29,7 @@ pub struct PageSerializer {
 impl PageSerializer {
     pub(super) fn new(buffer: Buffer) -> Self {
         let floor = buffer.capacity();
-        Self {
-            buffer,
-            position: 0,
-            floor,
-            scratch: 0,
-            scratch_peak: 0,
-        }
+        Self { buffer, position: 0, floor, scratch: 0, scratch_peak: 0 }
     }
 
     #[inline]
@@ -51,10 +45,7 @@ impl PageSerializer {
     /// Pointer to a position on the page.
     #[inline]
     pub(super) fn at(&self, position: usize) -> *mut u8 {
-        debug_assert!(
-            position <= self.buffer.capacity(),
-            "position {position} is off the page"
-        );
+        debug_assert!(position <= self.buffer.capacity(), "position {position} is off the page");
         self.buffer.start().as_ptr().wrapping_add(position)
     }
 
@@ -115,9 +106,7 @@ impl Writer<Failure> for PageSerializer {
 unsafe impl Allocator<Failure> for PageSerializer {
     unsafe fn push_alloc(&mut self, layout: Layout) -> Result<NonNull<[u8]>, Failure> {
         let top = self.floor - self.scratch;
-        let Some(start) = top
-            .checked_sub(layout.size())
-            .map(|at| at & !(layout.align() - 1))
+        let Some(start) = top.checked_sub(layout.size()).map(|at| at & !(layout.align() - 1))
         else {
             return Err(Failure);
         };

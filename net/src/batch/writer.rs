@@ -30,19 +30,13 @@ impl<T: Slot> PageWriter<T> {
     const ROOT_BYTES: usize = mem::size_of::<T::Archived>();
     const ROOT_ALIGN: usize = {
         let align = mem::align_of::<T::Archived>();
-        assert!(
-            align <= BUFFER_ALIGN,
-            "an archived record is aligned to a cache line at most"
-        );
+        assert!(align <= BUFFER_ALIGN, "an archived record is aligned to a cache line at most");
         align
     };
 
     /// Opens an empty page in a buffer; what the buffer held is forgotten.
     pub fn new(buffer: Buffer) -> Self {
-        Self {
-            serializer: PageSerializer::new(buffer),
-            records: PhantomData,
-        }
+        Self { serializer: PageSerializer::new(buffer), records: PhantomData }
     }
 
     /// Appends a record with its key, or leaves the page unchanged.
@@ -77,11 +71,7 @@ impl<T: Slot> PageWriter<T> {
             record.resolve(resolver, Place::new_unchecked(root, place));
             copy_key(key, page.add(key_at));
             let (root, key_bytes) = (root as u32, key.len() as u32);
-            page.add(floor).cast::<Entry>().write(Entry {
-                head,
-                root,
-                key_bytes,
-            });
+            page.add(floor).cast::<Entry>().write(Entry { head, root, key_bytes });
         }
         self.serializer.position = end;
         self.serializer.floor = floor;
@@ -117,11 +107,7 @@ impl<T: Slot> PageWriter<T> {
     /// Closes the page: from now on it is read only.
     pub fn seal(self) -> Page {
         let (count, payload_bytes) = (self.count(), self.serializer.position);
-        Page::new::<T>(
-            self.serializer.into_buffer(),
-            count as u32,
-            payload_bytes as u32,
-        )
+        Page::new::<T>(self.serializer.into_buffer(), count as u32, payload_bytes as u32)
     }
 
     /// Gives the buffer back and forgets what was written.

@@ -65,18 +65,11 @@ impl InputChannel {
     pub fn receive(&mut self, frame: Frame) -> Result<(), ChannelError> {
         let channel = self.id;
         if frame.channel != channel {
-            return Err(ChannelError::WrongChannel {
-                channel,
-                found: frame.channel,
-            });
+            return Err(ChannelError::WrongChannel { channel, found: frame.channel });
         }
         if frame.sequence != self.expected {
             let (expected, found) = (self.expected, frame.sequence);
-            return Err(ChannelError::SequenceGap {
-                channel,
-                expected,
-                found,
-            });
+            return Err(ChannelError::SequenceGap { channel, expected, found });
         }
         if self.ended {
             return Err(ChannelError::AfterEnd { channel });
@@ -168,20 +161,13 @@ impl InputChannel {
         };
         if self.pages >= self.credits as u64 && self.page_bytes > 3 * self.overdraft as u64 {
             let (channel, queued, bytes) = (self.id, self.pages, self.page_bytes);
-            return Err(ChannelError::Overrun {
-                channel,
-                queued,
-                bytes,
-            });
+            return Err(ChannelError::Overrun { channel, queued, bytes });
         }
         Ok(())
     }
 
     fn queue(&mut self, frame: Frame) {
-        match (
-            &frame.body,
-            self.frames.back_mut().map(|back| &mut back.body),
-        ) {
+        match (&frame.body, self.frames.back_mut().map(|back| &mut back.body)) {
             (Body::Watermark(new), Some(Body::Watermark(old))) => {
                 self.watermark = *new;
                 *old = *new;

@@ -64,14 +64,8 @@ impl<T: Slot> OutputChannel<T> {
     /// # Panics
     /// If there is no credit, or the overdraft is less than all credits together.
     pub fn new(id: ChannelId, buffer_size: usize, credits: usize, overdraft: usize) -> Self {
-        assert!(
-            credits > 0,
-            "channel {id} with {credits} credits never sends"
-        );
-        assert!(
-            overdraft <= BUFFER_BYTES_MAX,
-            "channel {id}: overdraft {overdraft} is no buffer"
-        );
+        assert!(credits > 0, "channel {id} with {credits} credits never sends");
+        assert!(overdraft <= BUFFER_BYTES_MAX, "channel {id}: overdraft {overdraft} is no buffer");
         assert!(
             buffer_size.saturating_mul(credits) <= overdraft,
             "channel {id}: overdraft {overdraft} is less than {credits} buffers of {buffer_size}"
@@ -92,11 +86,7 @@ impl<T: Slot> OutputChannel<T> {
             ended: false,
             queue: VecDeque::with_capacity(2 * credits),
             free,
-            counts: ChannelCounts {
-                granted,
-                free: granted,
-                ..ChannelCounts::default()
-            },
+            counts: ChannelCounts { granted, free: granted, ..ChannelCounts::default() },
             sequence: 0,
             written: 0,
         }
@@ -202,11 +192,7 @@ impl<T: Slot> OutputChannel<T> {
         }
         let sequence = self.sequence;
         self.sequence += 1;
-        Some(Frame {
-            channel: self.id,
-            sequence,
-            body,
-        })
+        Some(Frame { channel: self.id, sequence, body })
     }
 
     /// What the next frame will say.
@@ -230,11 +216,7 @@ impl<T: Slot> OutputChannel<T> {
     /// # Panics
     /// If none is in flight, or if its size is none of this channel.
     pub fn home(&mut self, buffer: Buffer) {
-        assert!(
-            self.counts.in_flight > 0,
-            "channel {}: a buffer came home unsent",
-            self.id
-        );
+        assert!(self.counts.in_flight > 0, "channel {}: a buffer came home unsent", self.id);
         let bytes = buffer.capacity();
         assert!(
             bytes >= self.buffer_size,
@@ -299,38 +281,16 @@ impl<T: Slot> OutputChannel<T> {
             "channel {}: buffers lost or doubled: {counts:?}",
             self.id
         );
-        assert_eq!(
-            counts.free,
-            self.free.len() as u64,
-            "channel {}: {counts:?}",
-            self.id
-        );
-        assert_eq!(
-            counts.open,
-            u64::from(self.open.is_some()),
-            "channel {}: {counts:?}",
-            self.id
-        );
-        let queued = self
-            .queue
-            .iter()
-            .filter(|body| matches!(body, Body::Data { .. }))
-            .count();
-        assert_eq!(
-            counts.queued, queued as u64,
-            "channel {}: {counts:?}",
-            self.id
-        );
+        assert_eq!(counts.free, self.free.len() as u64, "channel {}: {counts:?}", self.id);
+        assert_eq!(counts.open, u64::from(self.open.is_some()), "channel {}: {counts:?}", self.id);
+        let queued = self.queue.iter().filter(|body| matches!(body, Body::Data { .. })).count();
+        assert_eq!(counts.queued, queued as u64, "channel {}: {counts:?}", self.id);
     }
 
     /// The page is full, or there is none.
     #[inline(never)]
     fn write_elsewhere(&mut self, head: Head, key: &[u8], record: &T) -> Result<(), ChannelError> {
-        assert!(
-            !self.ended,
-            "channel {}: a record was written after its end",
-            self.id
-        );
+        assert!(!self.ended, "channel {}: a record was written after its end", self.id);
         self.active();
         self.seal();
         let (buffer, borrowed) = self.take()?;
@@ -361,10 +321,7 @@ impl<T: Slot> OutputChannel<T> {
             }
             self.pay_back(page.into_buffer());
         }
-        Err(ChannelError::RecordTooLarge {
-            channel: self.id,
-            limit: self.overdraft,
-        })
+        Err(ChannelError::RecordTooLarge { channel: self.id, limit: self.overdraft })
     }
 
     fn seal(&mut self) {
@@ -375,10 +332,7 @@ impl<T: Slot> OutputChannel<T> {
         self.counts.queued += 1;
         self.written += page.count() as u64;
         self.announced = self.watermark;
-        self.queue.push_back(Body::Data {
-            page: page.seal(),
-            watermark: self.watermark,
-        });
+        self.queue.push_back(Body::Data { page: page.seal(), watermark: self.watermark });
     }
 
     fn announce(&mut self) {
@@ -425,11 +379,7 @@ impl<T: Slot> OutputChannel<T> {
     fn borrow_buffer(&mut self, bytes: u64) -> Result<Buffer, ChannelError> {
         let (owed, limit) = (self.counts.borrowed_bytes, self.slack() + self.overdraft);
         if owed + bytes > limit {
-            return Err(ChannelError::OverdraftExhausted {
-                channel: self.id,
-                owed,
-                limit,
-            });
+            return Err(ChannelError::OverdraftExhausted { channel: self.id, owed, limit });
         }
         let buffer = Buffer::new(bytes as usize);
         self.counts.borrowed += 1;

@@ -24,26 +24,16 @@ fn write(channel: &mut Output, record: &[u8]) -> Result<(), ChannelError> {
 }
 
 fn frame(sequence: u64, body: Body) -> Frame {
-    Frame {
-        channel: ID,
-        sequence,
-        body,
-    }
+    Frame { channel: ID, sequence, body }
 }
 
 fn data(watermarks: &[i64], watermark: i64) -> Body {
     let mut writer = PageWriter::<u64>::new(Buffer::new(1024));
     for stamp in watermarks {
-        let head = Head {
-            watermark: *stamp,
-            ..Head::default()
-        };
+        let head = Head { watermark: *stamp, ..Head::default() };
         writer.push(head, &[], &0).unwrap();
     }
-    Body::Data {
-        page: writer.seal(),
-        watermark,
-    }
+    Body::Data { page: writer.seal(), watermark }
 }
 
 #[test]
@@ -59,9 +49,7 @@ fn records_and_watermarks_leave_in_order_and_numbered() {
     channel.end();
     let first = channel.next_frame().unwrap();
     assert_eq!((first.channel, first.sequence), (ID, 0));
-    let Body::Data { page, watermark } = first.body else {
-        panic!("{first:?}")
-    };
+    let Body::Data { page, watermark } = first.body else { panic!("{first:?}") };
     assert_eq!(watermark, 20);
     let stamps: Vec<_> = page.heads().map(|head| head.watermark).collect();
     assert_eq!(stamps, [i64::MIN, 10]);
@@ -85,10 +73,7 @@ fn watermarks_merge_while_they_wait() {
     channel.watermark(4);
     channel.flush();
     assert_eq!(channel.queued(), 2);
-    assert!(matches!(
-        channel.frames().last(),
-        Some(Body::Data { watermark: 4, .. })
-    ));
+    assert!(matches!(channel.frames().last(), Some(Body::Data { watermark: 4, .. })));
 }
 
 #[test]
@@ -108,16 +93,9 @@ fn an_idle_channel_keeps_its_watermark_until_it_is_active_or_ends() {
     assert!(!channel.is_dirty());
     assert_eq!(channel.queued(), 1);
     channel.active();
-    assert_eq!(
-        channel.queued(),
-        0,
-        "idle and active cancel while they wait"
-    );
+    assert_eq!(channel.queued(), 0, "idle and active cancel while they wait");
     channel.flush();
-    assert!(matches!(
-        channel.next_frame().unwrap().body,
-        Body::Watermark(5)
-    ));
+    assert!(matches!(channel.next_frame().unwrap().body, Body::Watermark(5)));
     channel.idle();
     channel.next_frame().unwrap();
     write(&mut channel, b"a").unwrap();
@@ -126,13 +104,7 @@ fn an_idle_channel_keeps_its_watermark_until_it_is_active_or_ends() {
     channel.watermark(i64::MAX);
     channel.end();
     let kinds: Vec<_> = channel.frames().map(std::mem::discriminant).collect();
-    let expected = [
-        Body::Active,
-        data(&[], 0),
-        Body::Idle,
-        Body::Watermark(0),
-        Body::End,
-    ];
+    let expected = [Body::Active, data(&[], 0), Body::Idle, Body::Watermark(0), Body::End];
     assert_eq!(kinds, expected.map(|body| std::mem::discriminant(&body)));
 }
 
@@ -149,23 +121,15 @@ fn a_channel_without_credit_says_so_and_still_finishes_its_record() {
     assert_eq!(written, 4, "two buffers of two records");
     write(&mut channel, &[7; 40]).unwrap();
     assert_eq!(channel.counts().borrowed, 1);
-    assert!(
-        !channel.has_credit(),
-        "room on a borrowed page is no credit"
-    );
+    assert!(!channel.has_credit(), "room on a borrowed page is no credit");
     channel.flush();
     while let Some(frame) = channel.next_frame() {
-        let Body::Data { page, .. } = frame.body else {
-            panic!("{frame:?}")
-        };
+        let Body::Data { page, .. } = frame.body else { panic!("{frame:?}") };
         channel.home(page.into_buffer());
         channel.check();
     }
     let counts = channel.counts();
-    assert_eq!(
-        (counts.free, counts.borrowed, counts.borrowed_bytes),
-        (2, 0, 0)
-    );
+    assert_eq!((counts.free, counts.borrowed, counts.borrowed_bytes), (2, 0, 0));
     assert!(channel.has_credit());
 }
 
@@ -176,10 +140,7 @@ fn a_record_larger_than_a_buffer_gets_one_of_its_own() {
     write(&mut channel, &[1; 1500]).unwrap();
     write(&mut channel, b"small").unwrap();
     assert_eq!(channel.counts().borrowed_bytes, 2048);
-    assert!(
-        !channel.has_credit(),
-        "more is borrowed than the credits stand for"
-    );
+    assert!(!channel.has_credit(), "more is borrowed than the credits stand for");
     channel.flush();
     let sizes: Vec<_> = std::iter::from_fn(|| channel.next_frame())
         .map(|frame| match frame.body {
@@ -187,10 +148,7 @@ fn a_record_larger_than_a_buffer_gets_one_of_its_own() {
             body => panic!("{body:?}"),
         })
         .collect();
-    assert_eq!(
-        sizes.iter().map(Buffer::capacity).collect::<Vec<_>>(),
-        [256, 2048, 256]
-    );
+    assert_eq!(sizes.iter().map(Buffer::capacity).collect::<Vec<_>>(), [256, 2048, 256]);
     for buffer in sizes {
         channel.home(buffer);
         channel.check();
@@ -222,14 +180,7 @@ fn a_call_that_floods_the_channel_fails_at_the_overdraft() {
         channel.check();
     };
     let limit = 4096 + 2 * BUFFER as u64;
-    assert_eq!(
-        error,
-        ChannelError::OverdraftExhausted {
-            channel: ID,
-            owed: limit,
-            limit
-        }
-    );
+    assert_eq!(error, ChannelError::OverdraftExhausted { channel: ID, owed: limit, limit });
 }
 
 #[test]
@@ -252,28 +203,11 @@ fn a_gap_a_repetition_and_a_stranger_are_refused() {
     channel.receive(frame(0, Body::Idle)).unwrap();
     for found in [0, 2] {
         let error = channel.receive(frame(found, Body::Active)).unwrap_err();
-        assert_eq!(
-            error,
-            ChannelError::SequenceGap {
-                channel: ID,
-                expected: 1,
-                found
-            }
-        );
+        assert_eq!(error, ChannelError::SequenceGap { channel: ID, expected: 1, found });
     }
-    let stranger = Frame {
-        channel: ChannelId(9),
-        sequence: 1,
-        body: Body::Idle,
-    };
+    let stranger = Frame { channel: ChannelId(9), sequence: 1, body: Body::Idle };
     let error = channel.receive(stranger).unwrap_err();
-    assert_eq!(
-        error,
-        ChannelError::WrongChannel {
-            channel: ID,
-            found: ChannelId(9)
-        }
-    );
+    assert_eq!(error, ChannelError::WrongChannel { channel: ID, found: ChannelId(9) });
 }
 
 #[test]
@@ -283,32 +217,18 @@ fn watermarks_merge_behind_watermarks_and_pages() {
     channel.receive(frame(1, Body::Watermark(2))).unwrap();
     channel.receive(frame(2, data(&[2, 2], 3))).unwrap();
     channel.receive(frame(3, Body::Watermark(4))).unwrap();
-    assert_eq!(
-        (channel.queued(), channel.queued_pages(), channel.received()),
-        (2, 1, 4)
-    );
+    assert_eq!((channel.queued(), channel.queued_pages(), channel.received()), (2, 1, 4));
     assert!(matches!(channel.pop().unwrap().body, Body::Watermark(2)));
-    assert!(matches!(
-        channel.front().unwrap().body,
-        Body::Data { watermark: 4, .. }
-    ));
+    assert!(matches!(channel.front().unwrap().body, Body::Data { watermark: 4, .. }));
 }
 
 #[test]
 fn a_watermark_that_goes_back_is_refused_wherever_it_stands() {
-    for body in [
-        Body::Watermark(4),
-        data(&[4], 6),
-        data(&[5, 7], 6),
-        data(&[], 4),
-    ] {
+    for body in [Body::Watermark(4), data(&[4], 6), data(&[5, 7], 6), data(&[], 4)] {
         let mut channel = InputChannel::new(ID, 2);
         channel.receive(frame(0, Body::Watermark(5))).unwrap();
         let error = channel.receive(frame(1, body)).unwrap_err();
-        assert!(
-            matches!(error, ChannelError::WatermarkRegressed { last: 5, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ChannelError::WatermarkRegressed { last: 5, .. }), "{error}");
     }
 }
 
@@ -319,14 +239,7 @@ fn a_flood_of_pages_is_refused() {
         channel.receive(frame(sequence, data(&[], 0))).unwrap();
     }
     let error = channel.receive(frame(4, data(&[], 0))).unwrap_err();
-    assert_eq!(
-        error,
-        ChannelError::Overrun {
-            channel: ID,
-            queued: 4,
-            bytes: 4096
-        }
-    );
+    assert_eq!(error, ChannelError::Overrun { channel: ID, queued: 4, bytes: 4096 });
 }
 
 #[test]
@@ -382,8 +295,7 @@ impl Gate {
                 for (index, head) in page.heads().enumerate() {
                     assert!(Some(head.watermark) >= self.watermark);
                     self.watermark = Some(head.watermark);
-                    self.lengths
-                        .push(page.typed::<Vec<u8>>().record(index).len());
+                    self.lengths.push(page.typed::<Vec<u8>>().record(index).len());
                 }
                 assert!(Some(watermark) >= self.watermark);
                 self.watermark = Some(watermark);

@@ -43,18 +43,10 @@ fn round_trip<T: State + PartialEq + std::fmt::Debug>(value: T) {
     for offset in 0..17 {
         let mut bytes = vec![0xaa; offset];
         encoder.encode(&value, &mut bytes).unwrap();
-        assert_eq!(
-            T::decode(&bytes[offset..]).unwrap(),
-            value,
-            "at offset {offset}"
-        );
+        assert_eq!(T::decode(&bytes[offset..]).unwrap(), value, "at offset {offset}");
         let mut again = Vec::new();
         value.encode(&mut again).unwrap();
-        assert_eq!(
-            bytes[offset..],
-            again,
-            "an archive depends on where it lies"
-        );
+        assert_eq!(bytes[offset..], again, "an archive depends on where it lies");
     }
 }
 
@@ -65,10 +57,7 @@ fn values_survive_encoding_at_any_alignment() {
     round_trip(String::from("a string that is longer than an inline one"));
     round_trip(vec![Some(1_u32), None]);
     round_trip(Box::new([1_u16, 2, 3]));
-    round_trip(BTreeMap::from([
-        (1_u32, String::from("one")),
-        (2, "two".into()),
-    ]));
+    round_trip(BTreeMap::from([(1_u32, String::from("one")), (2, "two".into())]));
     round_trip(VecDeque::from([1_i64, 2]));
     round_trip((0..1_000_u64).collect::<Vec<_>>());
 }
@@ -81,10 +70,7 @@ fn records_survive_encoding() {
     round_trip(vec![
         Event::Start,
         Event::Click(click()),
-        Event::Move {
-            by: Meters(0.0, 1),
-            path: VecDeque::from([9]),
-        },
+        Event::Move { by: Meters(0.0, 1), path: VecDeque::from([9]) },
     ]);
 }
 
@@ -96,17 +82,11 @@ fn damaged_bytes_are_refused() {
         let _ = Click::decode(&bytes[..length]);
     }
     let outcome = Click::decode(&bytes[..8]);
-    assert!(
-        matches!(outcome, Err(CodecError::Decode { length: 8, .. })),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(CodecError::Decode { length: 8, .. })), "{outcome:?}");
     let length = bytes.len();
     bytes[length - 40..].fill(0xff);
     let error = Click::decode(&bytes).unwrap_err().to_string();
-    assert!(
-        error.contains("cannot decode") && error.contains("Click"),
-        "{error}"
-    );
+    assert!(error.contains("cannot decode") && error.contains("Click"), "{error}");
 }
 
 #[test]
@@ -139,17 +119,9 @@ fn fingerprints_tell_shapes_apart_and_are_fixed() {
         #[record(crate = crate)]
         pub(super) struct Meters(f64, u32);
     }
-    assert_ne!(
-        Click::FINGERPRINT,
-        other::Click::FINGERPRINT,
-        "the type of a field changed"
-    );
+    assert_ne!(Click::FINGERPRINT, other::Click::FINGERPRINT, "the type of a field changed");
     assert_eq!(Meters::FINGERPRINT, other::Meters::FINGERPRINT);
-    assert_eq!(
-        Meters::FINGERPRINT,
-        0xf769_9e1c_8953_290f,
-        "checkpoints hold this value"
-    );
+    assert_eq!(Meters::FINGERPRINT, 0xf769_9e1c_8953_290f, "checkpoints hold this value");
     assert_ne!(u64::FINGERPRINT, i64::FINGERPRINT);
     assert_ne!(<[u8; 3]>::FINGERPRINT, <[u8; 4]>::FINGERPRINT);
     assert_ne!(Vec::<u8>::FINGERPRINT, VecDeque::<u8>::FINGERPRINT);
@@ -165,19 +137,10 @@ enum Kind {
 
 #[test]
 fn a_derived_key_goes_field_by_field() {
-    let key = Kind::Named {
-        name: "ab".into(),
-        number: 0x0102,
-    };
+    let key = Kind::Named { name: "ab".into(), number: 0x0102 };
     let mut bytes = Vec::new();
     key.encode(&mut bytes);
     assert_eq!(bytes, [1, 0, 0, 0, 2, b'a', b'b', 1, 2]);
     assert_eq!(Kind::decode(&bytes), Ok(key));
-    assert_eq!(
-        Kind::decode(&[3]),
-        Err(KeyError::Invalid {
-            type_name: "Kind",
-            value: 3
-        })
-    );
+    assert_eq!(Kind::decode(&[3]), Err(KeyError::Invalid { type_name: "Kind", value: 3 }));
 }

@@ -107,9 +107,7 @@ where
     #[inline]
     fn heap_bytes(&self) -> usize {
         let flat = self.len() * (size_of::<K>() + size_of::<V>() + BTREE_OVERHEAD);
-        self.iter().fold(flat, |sum, (key, value)| {
-            sum + key.heap_bytes() + value.heap_bytes()
-        })
+        self.iter().fold(flat, |sum, (key, value)| sum + key.heap_bytes() + value.heap_bytes())
     }
 }
 

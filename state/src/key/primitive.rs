@@ -65,10 +65,7 @@ impl Key for bool {
         match exactly::<1>(bytes)? {
             [0] => Ok(false),
             [1] => Ok(true),
-            [value] => Err(KeyError::Invalid {
-                type_name: "bool",
-                value: u64::from(value),
-            }),
+            [value] => Err(KeyError::Invalid { type_name: "bool", value: u64::from(value) }),
         }
     }
 
@@ -99,10 +96,8 @@ impl Key for char {
     #[inline]
     fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
         let value = u32::from_be_bytes(exactly(bytes)?);
-        char::from_u32(value).ok_or(KeyError::Invalid {
-            type_name: "char",
-            value: u64::from(value),
-        })
+        char::from_u32(value)
+            .ok_or(KeyError::Invalid { type_name: "char", value: u64::from(value) })
     }
 
     #[inline]

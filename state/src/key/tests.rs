@@ -69,14 +69,8 @@ fn encodings_are_fixed_for_ever() {
     golden((1_u8,), &[1]);
     golden((1_u8, String::from("x")), &[1, b'x']);
     golden((String::from("x"), 1_u8), &[0, 0, 0, 1, b'x', 1]);
-    golden(
-        ((String::from("x"), 1_u8), 2_u8),
-        &[0, 0, 0, 6, 0, 0, 0, 1, b'x', 1, 2],
-    );
-    golden(
-        (1_u8, 2_u8, 3_u8, 4_u8, 5_u8, 6_u16),
-        &[1, 2, 3, 4, 5, 0, 6],
-    );
+    golden(((String::from("x"), 1_u8), 2_u8), &[0, 0, 0, 6, 0, 0, 0, 1, b'x', 1, 2]);
+    golden((1_u8, 2_u8, 3_u8, 4_u8, 5_u8, 6_u16), &[1, 2, 3, 4, 5, 0, 6]);
 }
 
 #[test]
@@ -85,23 +79,13 @@ fn derived_encodings_are_fixed_for_ever() {
     golden(Everything, &[]);
     golden(Color::Red, &[0]);
     golden(Color::Green, &[1]);
-    let route = Route {
-        from: 1,
-        via: "a".into(),
-        to: 2,
-    };
+    let route = Route { from: 1, via: "a".into(), to: 2 };
     golden(route, &[0, 0, 0, 1, 0, 0, 0, 1, b'a', 0x80, 2]);
     golden(Party::Nobody, &[0]);
     golden(Party::Person(Id(5)), &[1, 0, 0, 0, 0, 0, 0, 0, 5]);
-    let company = Party::Company {
-        name: "x".into(),
-        branch: vec![9],
-    };
+    let company = Party::Company { name: "x".into(), branch: vec![9] };
     golden(company, &[2, 0, 0, 0, 1, b'x', 9]);
-    assert_eq!(
-        (Id::WIDTH, Everything::WIDTH, Color::WIDTH),
-        (Some(8), Some(0), Some(1))
-    );
+    assert_eq!((Id::WIDTH, Everything::WIDTH, Color::WIDTH), (Some(8), Some(0), Some(1)));
     assert_eq!((Route::WIDTH, Party::WIDTH), (None, None));
     assert_eq!(<(Id, Color)>::WIDTH, Some(9));
 }
@@ -124,13 +108,7 @@ fn hashes_are_fixed_for_ever() {
         (&b"0123456789".repeat(10), 0x3aa9_ee8a_d826_4e21),
     ] {
         assert_eq!(hash(bytes), expected, "the hash of {bytes:02x?} changed");
-        assert_eq!(
-            KeyRef::new(bytes),
-            KeyRef {
-                hash: expected,
-                bytes
-            }
-        );
+        assert_eq!(KeyRef::new(bytes), KeyRef { hash: expected, bytes });
     }
     assert_eq!((String::from("a"), 2_u64).key_hash(), 0x83b1_ceb9_3aee_00ff);
     assert_eq!(SEED.to_be_bytes(), *b"thalweg1");
@@ -138,61 +116,24 @@ fn hashes_are_fixed_for_ever() {
 
 #[test]
 fn only_canonical_encodings_decode() {
-    assert_eq!(
-        u32::decode(&[1, 2]),
-        Err(KeyError::Truncated {
-            needed: 4,
-            available: 2
-        })
-    );
+    assert_eq!(u32::decode(&[1, 2]), Err(KeyError::Truncated { needed: 4, available: 2 }));
     assert_eq!(u8::decode(&[1, 2]), Err(KeyError::Trailing { count: 1 }));
     assert_eq!(<()>::decode(&[0]), Err(KeyError::Trailing { count: 1 }));
-    assert_eq!(
-        bool::decode(&[2]),
-        Err(KeyError::Invalid {
-            type_name: "bool",
-            value: 2
-        })
-    );
-    let surrogate = KeyError::Invalid {
-        type_name: "char",
-        value: 0xd800,
-    };
+    assert_eq!(bool::decode(&[2]), Err(KeyError::Invalid { type_name: "bool", value: 2 }));
+    let surrogate = KeyError::Invalid { type_name: "char", value: 0xd800 };
     assert_eq!(char::decode(&[0, 0, 0xd8, 0]), Err(surrogate));
-    assert_eq!(
-        String::decode(b"ab\xff"),
-        Err(KeyError::Text { valid_up_to: 2 })
-    );
-    assert_eq!(
-        Color::decode(&[2]),
-        Err(KeyError::Invalid {
-            type_name: "Color",
-            value: 2
-        })
-    );
-    assert_eq!(
-        Color::decode(&[]),
-        Err(KeyError::Truncated {
-            needed: 1,
-            available: 0
-        })
-    );
+    assert_eq!(String::decode(b"ab\xff"), Err(KeyError::Text { valid_up_to: 2 }));
+    assert_eq!(Color::decode(&[2]), Err(KeyError::Invalid { type_name: "Color", value: 2 }));
+    assert_eq!(Color::decode(&[]), Err(KeyError::Truncated { needed: 1, available: 0 }));
     assert_eq!(Color::decode(&[0, 0]), Err(KeyError::Trailing { count: 1 }));
     let long = [0xff, 0xff, 0xff, 0xff, b'x'];
-    let truncated = KeyError::Truncated {
-        needed: 0xffff_ffff,
-        available: 1,
-    };
+    let truncated = KeyError::Truncated { needed: 0xffff_ffff, available: 1 };
     assert_eq!(<(String, ())>::decode(&long), Err(truncated));
 }
 
 fn laws<K: Key>(left: &K, right: &K) -> Result<(), TestCaseError> {
     let (a, b) = (encoded(left), encoded(right));
-    prop_assert_eq!(
-        a == b,
-        left == right,
-        "encodings are equal exactly if the keys are"
-    );
+    prop_assert_eq!(a == b, left == right, "encodings are equal exactly if the keys are");
     prop_assert_eq!(left.matches(&b), left == right);
     prop_assert_eq!(a.len(), left.encoded_len());
     prop_assert_eq!(&K::decode(&a), &Ok(left.clone()));

@@ -46,7 +46,5 @@ bytes_key! {
 }
 
 fn text(bytes: &[u8]) -> Result<&str, KeyError> {
-    std::str::from_utf8(bytes).map_err(|error| KeyError::Text {
-        valid_up_to: error.valid_up_to(),
-    })
+    std::str::from_utf8(bytes).map_err(|error| KeyError::Text { valid_up_to: error.valid_up_to() })
 }

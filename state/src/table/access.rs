@@ -25,10 +25,7 @@ impl<K: Key, V> Table<K, V> {
         if self.old.is_some() {
             return self.find_in_both(key);
         }
-        self.probe(key).map(|index| Place {
-            index,
-            in_old: false,
-        })
+        self.probe(key).map(|index| Place { index, in_old: false })
     }
 
     /// Finds a key while entries are being moved, in the likelier table first.
@@ -43,10 +40,7 @@ impl<K: Key, V> Table<K, V> {
             return self.find_in_old(key);
         }
         match self.probe(key) {
-            Some(index) => Some(Place {
-                index,
-                in_old: false,
-            }),
+            Some(index) => Some(Place { index, in_old: false }),
             None => self.find_in_old(key),
         }
     }
@@ -73,10 +67,7 @@ impl<K: Key, V> Table<K, V> {
         for _ in old.cursor..old.lines.count() {
             let line = old.lines.line(index);
             if line.hash == key.hash && line.is_occupied() && self.holds(line, key.bytes) {
-                return Some(Place {
-                    index,
-                    in_old: true,
-                });
+                return Some(Place { index, in_old: true });
             }
             if line.is_empty() {
                 return None;
@@ -187,10 +178,7 @@ impl<K: Key, V> Table<K, V> {
         epoch: u64,
         init: impl FnOnce() -> V,
     ) -> Place {
-        let pair = Pair {
-            key: decode(key.bytes),
-            value: init(),
-        };
+        let pair = Pair { key: decode(key.bytes), value: init() };
         self.make_room();
         let place = self.claim(key.hash);
         if Pair::<K, V>::INLINE {
@@ -216,10 +204,7 @@ impl<K: Key, V> Table<K, V> {
         let index = self.lines.free(hash);
         self.used += usize::from(self.lines.line(index).is_empty());
         self.live += 1;
-        Place {
-            index,
-            in_old: false,
-        }
+        Place { index, in_old: false }
     }
 
     /// Takes an entry out of the table.
@@ -279,18 +264,9 @@ impl<K: Key, V> Drop for Table<K, V> {
         if !std::mem::needs_drop::<Pair<K, V>>() {
             return;
         }
-        let old = self
-            .old
-            .as_ref()
-            .map_or(0..0, |old| old.cursor..old.lines.count());
-        let places = old.map(|index| Place {
-            index,
-            in_old: true,
-        });
-        let lines = (0..self.lines.count()).map(|index| Place {
-            index,
-            in_old: false,
-        });
+        let old = self.old.as_ref().map_or(0..0, |old| old.cursor..old.lines.count());
+        let places = old.map(|index| Place { index, in_old: true });
+        let lines = (0..self.lines.count()).map(|index| Place { index, in_old: false });
         for place in places.chain(lines) {
             if self.lines_of(place).line(place.index).is_occupied() {
                 drop(self.take(place));
@@ -304,10 +280,7 @@ impl<K: Key, V> Drop for Table<K, V> {
 fn decode<K: Key>(bytes: &[u8]) -> K {
     match K::decode(bytes) {
         Ok(key) => key,
-        Err(error) => panic!(
-            "key {bytes:02x?} of {}: {error}",
-            std::any::type_name::<K>()
-        ),
+        Err(error) => panic!("key {bytes:02x?} of {}: {error}", std::any::type_name::<K>()),
     }
 }
 

@@ -33,11 +33,7 @@ pub struct Occupied<'a, K: Key, V> {
 impl<'a, K: Key, V> Occupied<'a, K, V> {
     #[inline]
     pub(super) fn new(table: &'a mut Table<K, V>, place: Place, epoch: u64) -> Self {
-        Self {
-            table,
-            place,
-            epoch,
-        }
+        Self { table, place, epoch }
     }
 
     /// The key.

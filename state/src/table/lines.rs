@@ -71,10 +71,7 @@ impl Line {
     /// Makes the line that of an entry accessed in `epoch`.
     #[inline]
     pub(super) fn occupy(&mut self, epoch: u64) {
-        debug_assert!(
-            epoch >> (u64::BITS - EPOCH_SHIFT) == 0,
-            "epoch {epoch} exceeds 56 bits"
-        );
+        debug_assert!(epoch >> (u64::BITS - EPOCH_SHIFT) == 0, "epoch {epoch} exceeds 56 bits");
         self.meta = epoch << EPOCH_SHIFT | REFERENCED | OCCUPIED;
     }
 
@@ -110,11 +107,7 @@ pub(super) struct Lines {
 
 enum Memory {
     Heap,
-    Mapped {
-        base: NonNull<u8>,
-        length: usize,
-        piece: usize,
-    },
+    Mapped { base: NonNull<u8>, length: usize, piece: usize },
 }
 
 // SAFETY: `Lines` owns its memory alone, as a `Box<[Line]>` would; what the payloads hold is
@@ -127,13 +120,7 @@ impl Lines {
         assert!(count.is_power_of_two() && count >= 2, "{count} lines");
         let (first, memory) = allocate(count);
         let shift = u64::BITS - count.trailing_zeros();
-        Self {
-            first,
-            count,
-            shift,
-            memory,
-            released: 0,
-        }
+        Self { first, count, shift, memory, released: 0 }
     }
 
     #[inline]
@@ -187,8 +174,9 @@ impl Lines {
         index
     }
 
-    /// Asks for the home line of `hash` and the one behind it to be brought into the cache: at a load of one half
-    /// every third look-up goes on to the second, and to miss there would cost more than all else.
+    /// Asks for the home line of `hash` and the one behind it to be brought into the cache: at a
+    /// load of one half every third look-up goes on to the second, and to miss there would cost
+    /// more than all else.
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
         let home = self.first.as_ptr().wrapping_add(self.home(hash));
@@ -287,14 +275,7 @@ fn map(layout: Layout) -> (NonNull<Line>, Memory) {
         handle_alloc_error(layout);
     };
     if !is_huge {
-        return (
-            base.cast(),
-            Memory::Mapped {
-                base,
-                length,
-                piece: PIECE,
-            },
-        );
+        return (base.cast(), Memory::Mapped { base, length, piece: PIECE });
     }
     let skip = base.as_ptr().align_offset(HUGE_PAGE);
     assert!(skip < HUGE_PAGE, "no huge page starts within {skip} bytes");
@@ -305,12 +286,5 @@ fn map(layout: Layout) -> (NonNull<Line>, Memory) {
     let advised = unsafe { rustix::mm::madvise(start, layout.size(), Advice::LinuxHugepage) };
     // A kernel without huge pages refuses, and small pages do as well.
     let piece = if advised.is_ok() { HUGE_PAGE } else { PIECE };
-    (
-        first.cast(),
-        Memory::Mapped {
-            base,
-            length,
-            piece,
-        },
-    )
+    (first.cast(), Memory::Mapped { base, length, piece })
 }

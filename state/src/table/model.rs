@@ -57,11 +57,7 @@ struct Value<const N: usize> {
 
 impl<const N: usize> Value<N> {
     fn new(number: u32, alive: &Rc<()>) -> Self {
-        Self {
-            number,
-            padding: [number; N],
-            alive: Rc::clone(alive),
-        }
+        Self { number, padding: [number; N], alive: Rc::clone(alive) }
     }
 
     fn check(&self) -> u32 {
@@ -93,10 +89,7 @@ impl<K: Key + Sample, const N: usize> Twins<K, N> {
         let key = K::of(number);
         let mut bytes = Vec::new();
         key.encode(&mut bytes);
-        let at = KeyRef {
-            hash: hash(&bytes) % hashes,
-            bytes: &bytes,
-        };
+        let at = KeyRef { hash: hash(&bytes) % hashes, bytes: &bytes };
         let expected = self.model.get(&key).copied();
         self.table.prefetch(at.hash);
         self.table.prefetch_entry(at.hash);
@@ -166,10 +159,7 @@ impl<K: Key + Sample, const N: usize> Twins<K, N> {
         self.table.sweep(&mut self.cursor, lines, |key, value| {
             let keep = u64::from(value.check()) % part != 0;
             if !keep {
-                assert!(
-                    model.remove(key).is_some(),
-                    "{key:?} was swept but never there"
-                );
+                assert!(model.remove(key).is_some(), "{key:?} was swept but never there");
             }
             keep
         });
@@ -182,27 +172,13 @@ fn run<K: Key + Sample, const N: usize>(steps: &[Step], hashes: u64) -> Result<(
     let alive = Rc::new(());
     let table = Table::with_capacity(0);
     let model = BTreeMap::new();
-    let mut twins = Twins::<K, N> {
-        table,
-        model,
-        alive: Rc::clone(&alive),
-        cursor: 0,
-    };
+    let mut twins = Twins::<K, N> { table, model, alive: Rc::clone(&alive), cursor: 0 };
     for (epoch, step) in (1..).zip(steps) {
         twins.apply(step, epoch, hashes)?;
         prop_assert_eq!(twins.table.len(), twins.model.len());
-        prop_assert_eq!(
-            Rc::strong_count(&alive),
-            2 + twins.model.len(),
-            "a leak or a double drop"
-        );
+        prop_assert_eq!(Rc::strong_count(&alive), 2 + twins.model.len(), "a leak or a double drop");
     }
-    let Twins {
-        table,
-        model,
-        alive: copy,
-        ..
-    } = twins;
+    let Twins { table, model, alive: copy, .. } = twins;
     let found: BTreeMap<K, (u32, u64)> = table
         .entries()
         .map(|entry| (entry.key.clone(), (entry.value.check(), entry.changed_in)))

@@ -39,10 +39,7 @@ impl Migration {
         for _ in self.cursor..self.lines.count() {
             if !self.lines.line(index).is_occupied() {
                 self.live += 1;
-                return Some(Place {
-                    index,
-                    in_old: true,
-                });
+                return Some(Place { index, in_old: true });
             }
             index = self.lines.next(index).max(self.cursor);
         }
@@ -126,12 +123,8 @@ impl<K: Key, V> Table<K, V> {
     pub(super) fn start_rehash(&mut self, count: usize) {
         assert!(self.old.is_none(), "a rehash is under way");
         let lines = std::mem::replace(&mut self.lines, Lines::new(count));
-        self.old = Some(Box::new(Migration {
-            lines,
-            cursor: 0,
-            live: self.live,
-            ahead_from: usize::MAX,
-        }));
+        self.old =
+            Some(Box::new(Migration { lines, cursor: 0, live: self.live, ahead_from: usize::MAX }));
         self.live = 0;
         self.used = 0;
     }
@@ -154,10 +147,7 @@ mod tests {
         let (mut before, mut rehashes) = (None, 0);
         for key in 0..COUNT {
             insert(&mut table, key);
-            let now = table
-                .old
-                .as_ref()
-                .map(|old| (old.lines.count(), old.cursor));
+            let now = table.old.as_ref().map(|old| (old.lines.count(), old.cursor));
             match (before, now) {
                 (Some((lines, from)), Some((same, to))) => {
                     assert_eq!(lines, same, "a rehash started before the last one ended");
@@ -189,24 +179,13 @@ mod tests {
             key += 1;
         }
         let old = table.old.as_ref().map_or(0, |old| old.live);
-        assert_eq!(
-            (table.live, old as u64),
-            (0, key),
-            "the rehash has only just begun"
-        );
+        assert_eq!((table.live, old as u64), (0, key), "the rehash has only just begun");
         insert(&mut table, key);
-        let last = (0..table.lines.count())
-            .rev()
-            .find(|index| table.lines.line(*index).is_occupied());
+        let last =
+            (0..table.lines.count()).rev().find(|index| table.lines.line(*index).is_occupied());
         let cursor = table.old.as_ref().map_or(0, |old| old.cursor);
-        let wrapped = table
-            .old
-            .as_ref()
-            .is_some_and(|old| old.ahead_from != usize::MAX);
-        assert!(
-            wrapped || last.is_none_or(|last| last <= 4 * cursor + 8),
-            "{last:?} {cursor}"
-        );
+        let wrapped = table.old.as_ref().is_some_and(|old| old.ahead_from != usize::MAX);
+        assert!(wrapped || last.is_none_or(|last| last <= 4 * cursor + 8), "{last:?} {cursor}");
     }
 
     #[test]
@@ -236,11 +215,7 @@ mod tests {
             if let Some(gone) = key.checked_sub(500) {
                 assert_eq!(table.remove(KeyRef::new(&gone.to_be_bytes())), Some(gone));
             }
-            assert!(
-                table.line_count() <= 2 * lines,
-                "{} lines",
-                table.line_count()
-            );
+            assert!(table.line_count() <= 2 * lines, "{} lines", table.line_count());
         }
         assert_eq!(table.len(), 500);
     }

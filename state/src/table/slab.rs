@@ -46,11 +46,7 @@ impl<T> Slab<T> {
     const CELL_MASK: u32 = Self::CELLS - 1;
 
     pub(super) fn new() -> Self {
-        Self {
-            chunks: Vec::new(),
-            open: Vec::new(),
-            allocated: 0,
-        }
+        Self { chunks: Vec::new(), open: Vec::new(), allocated: 0 }
     }
 
     /// Memory of all chunks.
@@ -77,9 +73,7 @@ impl<T> Slab<T> {
             // SAFETY: cells on the free list were written as `next_free` by `remove`.
             chunk.free = unsafe { cell.assume_init_ref().next_free };
         }
-        cell.write(Cell {
-            value: ManuallyDrop::new(value),
-        });
+        cell.write(Cell { value: ManuallyDrop::new(value) });
         chunk.live += 1;
         if chunk.live == Self::CELLS {
             self.open.pop();
@@ -92,16 +86,8 @@ impl<T> Slab<T> {
             return number;
         }
         let number = self.chunks.len();
-        assert!(
-            number <= (u32::MAX >> Self::SHIFT) as usize,
-            "a slab of {number} chunks is full"
-        );
-        self.chunks.push(Chunk {
-            cells: None,
-            free: NONE,
-            fresh: 0,
-            live: 0,
-        });
+        assert!(number <= (u32::MAX >> Self::SHIFT) as usize, "a slab of {number} chunks is full");
+        self.chunks.push(Chunk { cells: None, free: NONE, fresh: 0, live: 0 });
         self.open.push(number as u32);
         number as u32
     }
@@ -110,10 +96,7 @@ impl<T> Slab<T> {
     #[inline]
     pub(super) fn address(&self, index: u32) -> *const T {
         match &self.chunks[(index >> Self::SHIFT) as usize].cells {
-            Some(cells) => cells
-                .as_ptr()
-                .wrapping_add((index & Self::CELL_MASK) as usize)
-                .cast(),
+            Some(cells) => cells.as_ptr().wrapping_add((index & Self::CELL_MASK) as usize).cast(),
             None => std::ptr::null(),
         }
     }
@@ -130,11 +113,7 @@ impl<T> Slab<T> {
             unreachable!("slab index {index} lies in a chunk without cells");
         };
         // SAFETY: a cell that is in use holds a value, by the caller's promise.
-        unsafe {
-            &cells[(index & Self::CELL_MASK) as usize]
-                .assume_init_ref()
-                .value
-        }
+        unsafe { &cells[(index & Self::CELL_MASK) as usize].assume_init_ref().value }
     }
 
     /// The value under an index, to be changed.
@@ -149,11 +128,7 @@ impl<T> Slab<T> {
             unreachable!("slab index {index} lies in a chunk without cells");
         };
         // SAFETY: a cell that is in use holds a value, by the caller's promise.
-        unsafe {
-            &mut cells[(index & Self::CELL_MASK) as usize]
-                .assume_init_mut()
-                .value
-        }
+        unsafe { &mut cells[(index & Self::CELL_MASK) as usize].assume_init_mut().value }
     }
 
     /// Takes the value out and frees its cell.
@@ -171,9 +146,7 @@ impl<T> Slab<T> {
         // SAFETY: a cell that is in use holds a value, by the caller's promise; it is overwritten
         // below, so the value is not taken twice.
         let value = unsafe { ManuallyDrop::take(&mut cell.assume_init_mut().value) };
-        cell.write(Cell {
-            next_free: chunk.free,
-        });
+        cell.write(Cell { next_free: chunk.free });
         chunk.free = index & Self::CELL_MASK;
         if chunk.live == Self::CELLS {
             self.open.push(number);

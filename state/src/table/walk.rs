@@ -30,14 +30,8 @@ impl<K: Key, V> Table<K, V> {
     /// addresses.
     pub fn entries(&self) -> Iter<'_, K, V> {
         let next = match &self.old {
-            Some(old) => Place {
-                index: old.cursor,
-                in_old: true,
-            },
-            None => Place {
-                index: 0,
-                in_old: false,
-            },
+            Some(old) => Place { index: old.cursor, in_old: true },
+            None => Place { index: 0, in_old: false },
         };
         Iter { table: self, next }
     }
@@ -64,10 +58,7 @@ impl<K: Key, V> Table<K, V> {
         let start = if *cursor < count { *cursor } else { 0 };
         let end = start.saturating_add(line_count).min(count);
         for index in start..end {
-            let place = Place {
-                index,
-                in_old: false,
-            };
+            let place = Place { index, in_old: false };
             if !self.lines.line(index).is_occupied() {
                 continue;
             }
@@ -95,10 +86,7 @@ impl<'a, K: Key, V> Iterator for Iter<'a, K, V> {
                 if !in_old {
                     return None;
                 }
-                self.next = Place {
-                    index: 0,
-                    in_old: false,
-                };
+                self.next = Place { index: 0, in_old: false };
                 continue;
             }
             self.next.index += 1;

@@ -49,10 +49,7 @@ fn main() -> ExitCode {
         None => options.from..options.from + options.seeds,
     };
     let of_job = |seed: &u64| {
-        options
-            .job
-            .as_ref()
-            .is_none_or(|job| case_of(*seed).name.contains(job.as_str()))
+        options.job.as_ref().is_none_or(|job| case_of(*seed).name.contains(job.as_str()))
     };
     let mut failed = false;
     for seed in seeds.filter(of_job) {
@@ -69,11 +66,7 @@ fn main() -> ExitCode {
     }
     tally.clear();
     let complete = tally.finish(options.seed.is_none() && options.job.is_none());
-    if failed || !complete {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    if failed || !complete { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn one(seed: u64, options: &Options, tally: &mut Tally) -> Result<(), Failure> {
@@ -89,11 +82,7 @@ fn one(seed: u64, options: &Options, tally: &mut Tally) -> Result<(), Failure> {
         let (first, second) = (report.hash, again?.hash);
         if first != second {
             let what = format!("two runs differ: traces {first:016x} and {second:016x}");
-            return Err(Failure {
-                seed,
-                job: report.job,
-                what,
-            });
+            return Err(Failure { seed, job: report.job, what });
         }
     }
     if options.seed.is_some() {
@@ -150,11 +139,7 @@ impl Tally {
 
     /// Progress: often on a terminal, a line each 10 seconds elsewhere.
     fn show(&mut self, now: bool) {
-        let every = if self.terminal {
-            100_000_000
-        } else {
-            10_000_000_000
-        };
+        let every = if self.terminal { 100_000_000 } else { 10_000_000_000 };
         if !now && self.clock.nanos() < self.shown + every {
             return;
         }

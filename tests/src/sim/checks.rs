@@ -74,31 +74,19 @@ impl Checks {
                 self.check_pages(worker, core, now.edge);
             }
         }
-        let queued = gates
-            .iter()
-            .any(|gate| gate.inputs.iter().any(|input| input.pages > 0));
+        let queued = gates.iter().any(|gate| gate.inputs.iter().any(|input| input.pages > 0));
         seen!(
             "a core had work and could do nothing",
             if queued && without_credit && !progress.worked
         );
         let seen = &mut self.cores[core];
-        assert!(
-            progress.done || !seen.done,
-            "core {core} was done and is no more"
-        );
+        assert!(progress.done || !seen.done, "core {core} was done and is no more");
         if progress.done && !seen.done {
-            let others = self
-                .cores
-                .iter()
-                .enumerate()
-                .any(|(other, seen)| other != core && !seen.done);
+            let others =
+                self.cores.iter().enumerate().any(|(other, seen)| other != core && !seen.done);
             seen!("a core was done before another", if others);
         }
-        self.cores[core] = Seen {
-            outputs,
-            gates,
-            done: progress.done,
-        };
+        self.cores[core] = Seen { outputs, gates, done: progress.done };
         cluster.check_credits();
     }
 
@@ -120,22 +108,12 @@ impl Checks {
                 );
                 let input = input(&cluster.workers[to], edge, from);
                 assert_eq!(input.frames, output.frames, "{place}: frames lost");
-                assert_eq!(
-                    input.records, output.records,
-                    "{place}: records lost or doubled"
-                );
+                assert_eq!(input.records, output.records, "{place}: records lost or doubled");
             }
             for gate in worker.gates() {
                 let edge = gate.edge;
-                assert!(
-                    gate.ended,
-                    "edge {edge} on core {from}: the gate has not ended"
-                );
-                assert_eq!(
-                    gate.watermark,
-                    i64::MAX,
-                    "edge {edge} on core {from}: last watermark"
-                );
+                assert!(gate.ended, "edge {edge} on core {from}: the gate has not ended");
+                assert_eq!(gate.watermark, i64::MAX, "edge {edge} on core {from}: last watermark");
             }
         }
     }
@@ -147,27 +125,14 @@ impl Checks {
         assert!(is >= was, "{place}: watermark {is} after {was}");
         assert!(now.records >= before.records, "{place}: records taken back");
         assert!(now.frames >= before.frames, "{place}: frames taken back");
-        assert!(
-            now.ended || !before.ended,
-            "{place}: open again after its end"
-        );
-        assert!(
-            !before.ended || now.records == before.records,
-            "{place}: a record after the end"
-        );
+        assert!(now.ended || !before.ended, "{place}: open again after its end");
+        assert!(!before.ended || now.records == before.records, "{place}: a record after the end");
         let slack = counts.granted * self.buffer_size as u64;
         let most = slack + self.overdraft;
-        assert!(
-            counts.borrowed_bytes <= most,
-            "{place}: borrowed above {most}: {counts:?}"
-        );
+        assert!(counts.borrowed_bytes <= most, "{place}: borrowed above {most}: {counts:?}");
         let buffers = counts.granted + counts.borrowed;
         let most = 3 * buffers + 4;
-        assert!(
-            now.queued as u64 <= most,
-            "{place}: {} frames for {buffers} buffers",
-            now.queued
-        );
+        assert!(now.queued as u64 <= most, "{place}: {} frames for {buffers} buffers", now.queued);
         seen!("a channel went beyond its credits", if counts.borrowed > before.counts.borrowed);
         seen!("a link was full", if now.queued > 0);
         seen!("a channel fell idle", if now.idle && !before.idle);
@@ -178,27 +143,14 @@ impl Checks {
         let place = format_args!("the gate of edge {} on core {core}", now.edge);
         let (was, is) = (before.watermark, now.watermark);
         assert!(is >= was, "{place}: watermark {is} after {was}");
-        assert!(
-            now.ended || !before.ended,
-            "{place}: open again after its end"
-        );
+        assert!(now.ended || !before.ended, "{place}: open again after its end");
         check_merge(now, place);
         for (from, (before, now)) in before.inputs.iter().zip(&now.inputs).enumerate() {
             let (was, is) = (before.watermark, now.watermark);
-            assert!(
-                is >= was,
-                "{place} from core {from}: watermark {is} after {was}"
-            );
-            assert!(
-                now.records >= before.records,
-                "{place} from core {from}: records taken back"
-            );
+            assert!(is >= was, "{place} from core {from}: watermark {is} after {was}");
+            assert!(now.records >= before.records, "{place} from core {from}: records taken back");
             let most = 3 * (now.pages + 1) + 4;
-            assert!(
-                now.queued <= most,
-                "{place} from core {from}: {} frames queued",
-                now.queued
-            );
+            assert!(now.queued <= most, "{place} from core {from}: {} frames queued", now.queued);
             seen!("control frames merged at the receiver", if now.merged > before.merged);
             if now.open.is_some_and(|(at, len)| at > 0 && at < len) && now.open != before.open {
                 seen!(
@@ -233,11 +185,7 @@ impl Checks {
                 let (frames, records) =
                     sent.fold((0, 0), |(f, r), o| (f + o.frames, r + o.records));
                 let place = format_args!("edge {} from core {from} to core {core}", gate.edge);
-                assert!(
-                    input.frames <= frames,
-                    "{place}: {} frames of {frames}",
-                    input.frames
-                );
+                assert!(input.frames <= frames, "{place}: {} frames of {frames}", input.frames);
                 assert!(
                     input.records <= records,
                     "{place}: {} records of {records}",
@@ -255,10 +203,7 @@ impl Checks {
             assert!(count > 0, "edge {edge} on core {core}: an empty page");
             for head in page.heads() {
                 let owner = owners.map_or(core, |owners| owners.owner_of_hash(head.hash) as usize);
-                assert_eq!(
-                    owner, core,
-                    "edge {edge}: a record of core {owner} is on core {core}"
-                );
+                assert_eq!(owner, core, "edge {edge}: a record of core {owner} is on core {core}");
             }
             let used = page.payload_bytes() + count * ENTRY_BYTES;
             let partly = used + 2 * used.div_ceil(count) <= page.capacity();
@@ -277,47 +222,19 @@ impl Checks {
 fn check_merge(gate: &GateView, place: std::fmt::Arguments<'_>) {
     let open = |input: &&InputView| input.watermark < i64::MAX;
     let watermark = |input: &InputView| input.watermark;
-    let active = gate
-        .inputs
-        .iter()
-        .filter(open)
-        .filter(|input| !input.idle)
-        .map(watermark)
-        .min();
+    let active = gate.inputs.iter().filter(open).filter(|input| !input.idle).map(watermark).min();
     let least = match active {
         Some(lowest) => lowest,
-        None => gate
-            .inputs
-            .iter()
-            .filter(open)
-            .map(watermark)
-            .max()
-            .unwrap_or(i64::MAX),
+        None => gate.inputs.iter().filter(open).map(watermark).max().unwrap_or(i64::MAX),
     };
     let merged = gate.watermark;
-    assert!(
-        merged >= least,
-        "{place}: watermark {merged} is held back, {least} is due"
-    );
-    let most = gate
-        .inputs
-        .iter()
-        .filter(open)
-        .map(watermark)
-        .max()
-        .unwrap_or(i64::MAX);
+    assert!(merged >= least, "{place}: watermark {merged} is held back, {least} is due");
+    let most = gate.inputs.iter().filter(open).map(watermark).max().unwrap_or(i64::MAX);
     // Inputs that are closed by now may have carried the output beyond those that are not.
     let closed = gate.inputs.iter().any(|input| input.watermark == i64::MAX);
-    assert!(
-        merged <= most || closed,
-        "{place}: watermark {merged}, the inputs are at {most}"
-    );
+    assert!(merged <= most || closed, "{place}: watermark {merged}, the inputs are at {most}");
     let all = gate.inputs.iter().all(|input| input.watermark == i64::MAX);
-    assert_eq!(
-        merged == i64::MAX,
-        all,
-        "{place}: the end of time with inputs open, or not"
-    );
+    assert_eq!(merged == i64::MAX, all, "{place}: the end of time with inputs open, or not");
 }
 
 fn input(worker: &Worker, edge: u32, from: usize) -> InputView {
@@ -326,13 +243,8 @@ fn input(worker: &Worker, edge: u32, from: usize) -> InputView {
 }
 
 fn keyed_edges(graph: &JobGraph) -> BTreeMap<u32, OwnerTable> {
-    let keyed = graph
-        .edges
-        .iter()
-        .filter(|edge| edge.partitioner == Partitioner::Hash);
+    let keyed = graph.edges.iter().filter(|edge| edge.partitioner == Partitioner::Hash);
     let owners =
         |to: usize| OwnerTable::new(graph.nodes[to].parallelism as u32, graph.max_parallelism);
-    keyed
-        .filter_map(|edge| Some((edge.channel?, owners(edge.to))))
-        .collect()
+    keyed.filter_map(|edge| Some((edge.channel?, owners(edge.to)))).collect()
 }

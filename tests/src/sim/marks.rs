@@ -51,11 +51,7 @@ pub fn take() -> BTreeMap<&'static str, u64> {
 
 /// The marks that were never reached.
 pub fn missing(counts: &BTreeMap<&'static str, u64>) -> Vec<&'static str> {
-    MARKS
-        .iter()
-        .copied()
-        .filter(|mark| !counts.contains_key(mark))
-        .collect()
+    MARKS.iter().copied().filter(|mark| !counts.contains_key(mark)).collect()
 }
 
 /// Counts an interesting situation: `seen!("a link was full")`, or only if a condition holds.

@@ -46,10 +46,8 @@ fn differ(equality: Equality, expected: &[Row], found: &[Row]) -> Option<String>
 
 fn first_difference(want: &[Row], have: &[Row]) -> String {
     let mut balance: BTreeMap<&Row, i64> = BTreeMap::new();
-    want.iter()
-        .for_each(|row| *balance.entry(row).or_default() -= 1);
-    have.iter()
-        .for_each(|row| *balance.entry(row).or_default() += 1);
+    want.iter().for_each(|row| *balance.entry(row).or_default() -= 1);
+    have.iter().for_each(|row| *balance.entry(row).or_default() += 1);
     let cut = |row: &Row| {
         let text: String = row.text.chars().take(120).collect();
         format!("key {} {text}", row.key)
@@ -64,11 +62,7 @@ fn first_difference(want: &[Row], have: &[Row]) -> String {
         text += &format!("too many by {count}: {}; ", cut(row));
     }
     if text.is_empty() {
-        let at = want
-            .iter()
-            .zip(have)
-            .position(|(want, have)| want != have)
-            .unwrap_or(0);
+        let at = want.iter().zip(have).position(|(want, have)| want != have).unwrap_or(0);
         text = format!("order: {} where {} was due", cut(&have[at]), cut(&want[at]));
     }
     text
@@ -79,10 +73,7 @@ mod tests {
     use super::*;
 
     fn rows(rows: &[(u64, &str)]) -> Rows {
-        let row = |(key, text): &(u64, &str)| Row {
-            key: *key,
-            text: (*text).to_owned(),
-        };
+        let row = |(key, text): &(u64, &str)| Row { key: *key, text: (*text).to_owned() };
         Rows::from([("out".to_owned(), rows.iter().map(row).collect())])
     }
 

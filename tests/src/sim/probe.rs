@@ -69,12 +69,7 @@ impl<F> Probe<F> {
     /// Keeps the rows that `row` makes of records, under the sink's name.
     pub fn new(name: &str, outputs: &Outputs, manners: &Manners, row: F) -> Self {
         let (outputs, manners) = (outputs.clone(), manners.clone());
-        Self {
-            name: name.into(),
-            outputs,
-            manners,
-            row,
-        }
+        Self { name: name.into(), outputs, manners, row }
     }
 }
 
@@ -86,10 +81,7 @@ impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> Sink<T> for Probe<F> {
     }
 
     fn writer(self, cx: SinkContext) -> Result<Self::Writer> {
-        let random = self
-            .manners
-            .random
-            .fork(&format!("{} {}", self.name, cx.core.index()));
+        let random = self.manners.random.fork(&format!("{} {}", self.name, cx.core.index()));
         Ok(Probing {
             probe: self,
             random,
@@ -126,16 +118,10 @@ impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> SinkWriter<T> for Probing
     fn write(&mut self, record: T, stamp: Stamp) -> Result<()> {
         let name = &self.probe.name;
         assert!(!self.ended, "sink {name}: a record came after the end");
-        assert!(
-            self.watermark < MAX,
-            "sink {name}: a record came after the last watermark"
-        );
+        assert!(self.watermark < MAX, "sink {name}: a record came after the last watermark");
         if self.probe.manners.punctual && stamp.timestamp != MIN {
             let (at, watermark) = (stamp.timestamp, self.watermark);
-            assert!(
-                at > watermark,
-                "sink {name}: a record of {at} came behind {watermark}"
-            );
+            assert!(at > watermark, "sink {name}: a record of {at} came behind {watermark}");
         }
         let (key, text) = (self.probe.row)(&record);
         self.staged.push(Row { key, text });
@@ -144,14 +130,8 @@ impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> SinkWriter<T> for Probing
 
     fn watermark(&mut self, watermark: Timestamp) -> Result<()> {
         let (name, last) = (&self.probe.name, self.watermark);
-        assert!(
-            watermark > last,
-            "sink {name}: watermark {watermark} after {last}"
-        );
-        assert!(
-            !self.ended,
-            "sink {name}: watermark {watermark} after the end"
-        );
+        assert!(watermark > last, "sink {name}: watermark {watermark} after {last}");
+        assert!(!self.ended, "sink {name}: watermark {watermark} after the end");
         self.watermark = watermark;
         if watermark != MAX {
             (self.probe.manners.on_watermark)();
@@ -160,9 +140,7 @@ impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> SinkWriter<T> for Probing
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.probe
-            .outputs
-            .append(&self.probe.name, &mut self.staged);
+        self.probe.outputs.append(&self.probe.name, &mut self.staged);
         Ok(())
     }
 
@@ -177,30 +155,16 @@ impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> SinkWriter<T> for Probing
     fn end(&mut self) -> Result<()> {
         let name = &self.probe.name;
         assert!(!self.ended, "sink {name}: a second end");
-        assert_eq!(
-            self.watermark, MAX,
-            "sink {name}: an end without the last watermark"
-        );
+        assert_eq!(self.watermark, MAX, "sink {name}: an end without the last watermark");
         let unflushed = self.staged.len();
-        assert_eq!(
-            unflushed, 0,
-            "sink {name}: an end with records that were not flushed"
-        );
+        assert_eq!(unflushed, 0, "sink {name}: an end with records that were not flushed");
         self.ended = true;
         Ok(())
     }
 
     fn finish(&mut self) -> Result<bool> {
-        assert!(
-            self.ended,
-            "sink {}: asked to finish before its end",
-            self.probe.name
-        );
-        assert!(
-            !self.finished,
-            "sink {}: asked again after it had finished",
-            self.probe.name
-        );
+        assert!(self.ended, "sink {}: asked to finish before its end", self.probe.name);
+        assert!(!self.finished, "sink {}: asked again after it had finished", self.probe.name);
         self.asked += 1;
         let finished = !self.random.chance(self.probe.manners.refuses);
         seen!("a sink needed several calls to finish", if finished && self.asked > 1);

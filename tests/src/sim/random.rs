@@ -82,10 +82,7 @@ mod tests {
     fn draws_stay_in_range_and_reach_both_ends() {
         let mut random = Random::new(1);
         let drawn: Vec<u64> = (0..1000).map(|_| random.between(3, 6)).collect();
-        assert_eq!(
-            (drawn.iter().min(), drawn.iter().max()),
-            (Some(&3), Some(&6))
-        );
+        assert_eq!((drawn.iter().min(), drawn.iter().max()), (Some(&3), Some(&6)));
         assert!((0..1000).all(|_| (1..=100).contains(&random.magnitude(100))));
     }
 }

@@ -53,10 +53,7 @@ pub struct Failure {
 impl Failure {
     /// The command that does it again.
     pub fn command(&self) -> String {
-        format!(
-            "cargo sim --seed {} --trace sim-{}.trace",
-            self.seed, self.seed
-        )
+        format!("cargo sim --seed {} --trace sim-{}.trace", self.seed, self.seed)
     }
 }
 
@@ -68,32 +65,17 @@ pub fn case_of(seed: u64) -> &'static Case {
 /// Simulates a seed; with `text` a trace that a person can read comes back, too.
 pub fn run_seed(seed: u64, text: bool) -> (Result<Report, Failure>, Vec<String>) {
     let case = case_of(seed);
-    let mut run = Run {
-        seed,
-        case,
-        trace: Trace::new(text),
-        steps: 0,
-    };
+    let mut run = Run { seed, case, trace: Trace::new(text), steps: 0 };
     marks::take();
     let outcome = quietly(|| run.simulate());
     let (steps, hash) = (run.steps, run.trace.hash());
     let trace = run.trace.into_lines();
     let marks = marks::take();
     let outcome = match outcome {
-        Ok(records) => Ok(Report {
-            job: case.name,
-            hash,
-            steps,
-            records,
-            marks,
-        }),
+        Ok(records) => Ok(Report { job: case.name, hash, steps, records, marks }),
         Err(what) => {
             let what = format!("{what}; step {steps}");
-            Err(Failure {
-                seed,
-                job: case.name,
-                what,
-            })
+            Err(Failure { seed, job: case.name, what })
         }
     };
     (outcome, trace)
@@ -119,10 +101,7 @@ impl Run {
         let random = Random::new(self.seed);
         let shape = Shape::draw(&mut random.fork("shape"));
         let case = self.case;
-        self.trace.line(format_args!(
-            "seed {} job {} {shape:?}",
-            self.seed, case.name
-        ));
+        self.trace.line(format_args!("seed {} job {} {shape:?}", self.seed, case.name));
         let expected = self.reference(&random)?;
         let instance = (case.make)(&random.fork("job"));
         let clock = ManualClock::new(1_700_000_000_000);
@@ -159,10 +138,7 @@ impl Run {
             options.clock.advance(patience(quiet));
             let progress = cluster.workers[0].step().map_err(|error| error.report())?;
             if progress.done {
-                return Ok(Expected {
-                    rows: instance.outputs.take(),
-                    totals: totals(&cluster),
-                });
+                return Ok(Expected { rows: instance.outputs.take(), totals: totals(&cluster) });
             }
             quiet = if progress.worked { 0 } else { quiet + 1 };
         }
@@ -178,7 +154,7 @@ impl Run {
         clock: &ManualClock,
     ) -> Result<bool, String> {
         let mut done = vec![false; cluster.workers.len()];
-        while let Some(decision) = schedule.next() {
+        while let Some(decision) = schedule.decide() {
             clock.advance(decision.advance);
             seen!("the clock jumped", if decision.advance > 1_000_000_000);
             done[decision.worker] = self.step(cluster, checks, decision)?.done;
@@ -228,12 +204,7 @@ impl Run {
         let (mut done, mut worked) = (true, false);
         for worker in 0..cluster.workers.len() {
             let budget = 1024;
-            let decision = Decision {
-                advance: 0,
-                worker,
-                budget,
-                frames: usize::MAX,
-            };
+            let decision = Decision { advance: 0, worker, budget, frames: usize::MAX };
             let progress = self.step(cluster, checks, decision)?;
             done &= progress.done;
             worked |= progress.worked;
@@ -248,20 +219,14 @@ impl Run {
         decision: Decision,
     ) -> Result<Progress, String> {
         self.steps += 1;
-        let Decision {
-            advance,
-            worker: core,
-            budget,
-            frames,
-        } = decision;
+        let Decision { advance, worker: core, budget, frames } = decision;
         for number in [advance, core as u64, budget as u64, frames as u64] {
             self.trace.number(number);
         }
         let worker = &mut cluster.workers[core];
         worker.set_budget(budget);
         let progress = worker.step_links(frames).map_err(|error| error.report())?;
-        self.trace
-            .number(u64::from(progress.worked) | u64::from(progress.done) << 1);
+        self.trace.number(u64::from(progress.worked) | u64::from(progress.done) << 1);
         let (step, done, worked) = (self.steps, progress.done, progress.worked);
         self.trace.line(format_args!(
             "{step}: +{advance} ns, core {core}, budget {budget}, frames {frames}: \
@@ -283,29 +248,22 @@ impl Run {
             for row in rows {
                 self.trace.number(row.key);
                 self.trace.bytes(row.text.as_bytes());
-                self.trace
-                    .line(format_args!("{sink}: {} {}", row.key, row.text));
+                self.trace.line(format_args!("{sink}: {} {}", row.key, row.text));
             }
         }
         if let Some(fold) = &instance.fold {
             let wrong = difference(instance.equality, fold, &expected.rows);
-            wrong.map_or(Ok(()), |what| {
-                Err(format!("one core differs from the fold: {what}"))
-            })?;
+            wrong.map_or(Ok(()), |what| Err(format!("one core differs from the fold: {what}")))?;
         }
         let wrong = match instance.judge {
             Some(judge) => judge(&expected.rows, &found),
             None => difference(instance.equality, &expected.rows, &found),
         };
-        wrong.map_or(Ok(()), |what| {
-            Err(format!("output differs from one core's: {what}"))
-        })?;
+        wrong.map_or(Ok(()), |what| Err(format!("output differs from one core's: {what}")))?;
         let totals = totals(cluster);
         if totals != expected.totals {
             let one = expected.totals;
-            return Err(format!(
-                "read, written, refused: {totals:?} instead of {one:?}"
-            ));
+            return Err(format!("read, written, refused: {totals:?} instead of {one:?}"));
         }
         Ok(found.values().map(|rows| rows.len() as u64).sum())
     }
@@ -327,11 +285,7 @@ fn totals(cluster: &Cluster) -> [u64; 3] {
     let mut totals = [0; 3];
     for worker in &cluster.workers {
         let metrics = &worker.core().metrics;
-        let counts = [
-            &metrics.records_in,
-            &metrics.records_out,
-            &metrics.dead_letters,
-        ];
+        let counts = [&metrics.records_in, &metrics.records_out, &metrics.dead_letters];
         for (total, count) in totals.iter_mut().zip(counts) {
             *total += count.value();
         }

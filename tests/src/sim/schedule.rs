@@ -30,11 +30,7 @@ impl Shape {
             flush_after: random.pick(&[0, 1_000, 100_000, 10_000_000]),
         };
         let max_parallelism = random.pick(&[None, None, Some(8), Some(100)]);
-        Self {
-            parallelism,
-            network,
-            max_parallelism,
-        }
+        Self { parallelism, network, max_parallelism }
     }
 }
 
@@ -76,14 +72,8 @@ const ALL: usize = usize::MAX;
 impl Schedule {
     /// Draws the kind of schedule for `parallelism` cores.
     pub fn draw(mut random: Random, parallelism: usize) -> Self {
-        let budgets: [&'static [usize]; 6] = [
-            &[1],
-            &[1, 2, 5],
-            &[7, 40],
-            &[1024],
-            &[1, 1024],
-            &[1, 3, 17, 100, 1024],
-        ];
+        let budgets: [&'static [usize]; 6] =
+            [&[1], &[1, 2, 5], &[7, 40], &[1024], &[1, 1024], &[1, 3, 17, 100, 1024]];
         let frames: [&'static [usize]; 5] = [&[ALL], &[1], &[0, 1, 2], &[0, ALL], &[0, 1, 3, ALL]];
         let cores = parallelism as u64;
         Self {
@@ -102,7 +92,7 @@ impl Schedule {
     }
 
     /// The next decision; `None` once the simulator has been unkind for long enough.
-    pub fn next(&mut self) -> Option<Decision> {
+    pub fn decide(&mut self) -> Option<Decision> {
         if self.steps >= self.steps_max {
             return None;
         }
@@ -116,11 +106,7 @@ impl Schedule {
         }
         let moves = random.chance(self.moves);
         Some(Decision {
-            advance: if moves {
-                random.magnitude(self.move_max)
-            } else {
-                0
-            },
+            advance: if moves { random.magnitude(self.move_max) } else { 0 },
             worker: self.last,
             budget: random.pick(self.budgets),
             frames: random.pick(self.frames),

@@ -50,10 +50,7 @@ impl Script {
     /// Writes a script.
     pub fn draw(mut random: Random, manner: &Manner) -> Self {
         let splits = (0..manner.splits as u32).map(|split| draw_split(&mut random, split, manner));
-        Self {
-            splits: Rc::new(splits.collect()),
-            random: random.fork("reader"),
-        }
+        Self { splits: Rc::new(splits.collect()), random: random.fork("reader") }
     }
 
     /// All events, split by split.
@@ -72,12 +69,7 @@ fn draw_split(random: &mut Random, split: u32, manner: &Manner) -> Vec<Event> {
             due += random.magnitude(manner.silence_max);
         }
         let ts = newest - random.below(manner.disorder_ms + 1) as i64;
-        Event {
-            split,
-            index,
-            ts,
-            due,
-        }
+        Event { split, index, ts, due }
     };
     (0..count).map(event).collect()
 }
@@ -101,17 +93,8 @@ impl Source for Script {
 
     fn reader(self, splits: Vec<(u32, u64)>, cx: SourceContext) -> Result<Playing> {
         let random = self.random.fork(&cx.core.index().to_string());
-        let open = splits
-            .iter()
-            .map(|(split, at)| (*split, *at as usize))
-            .collect();
-        Ok(Playing {
-            script: self,
-            open,
-            turn: 0,
-            start: None,
-            random,
-        })
+        let open = splits.iter().map(|(split, at)| (*split, *at as usize)).collect();
+        Ok(Playing { script: self, open, turn: 0, start: None, random })
     }
 }
 
@@ -162,11 +145,7 @@ impl SourceReader for Playing {
         for (split, _) in &self.open {
             out.split(SplitEvent::Added(*split))?;
         }
-        if self.open.is_empty() {
-            out.idle(true)
-        } else {
-            Ok(())
-        }
+        if self.open.is_empty() { out.idle(true) } else { Ok(()) }
     }
 
     fn poll<O: SourceOutput<Event>>(&mut self, out: &mut O) -> Result<SourceStatus> {
@@ -182,9 +161,7 @@ impl SourceReader for Playing {
             }
         }
         let start = self.start.unwrap_or_default();
-        let next = (0..self.open.len())
-            .map(|place| self.event(place).map_or(0, |e| e.due))
-            .min();
+        let next = (0..self.open.len()).map(|place| self.event(place).map_or(0, |e| e.due)).min();
         match next.map(|due| start + due) {
             None => Ok(SourceStatus::Finished),
             Some(due) if due > out.now() => Ok(SourceStatus::WaitUntil(due)),
@@ -193,9 +170,6 @@ impl SourceReader for Playing {
     }
 
     fn snapshot(&self) -> Vec<(u32, u64)> {
-        self.open
-            .iter()
-            .map(|(split, at)| (*split, *at as u64))
-            .collect()
+        self.open.iter().map(|(split, at)| (*split, *at as u64)).collect()
     }
 }

@@ -14,10 +14,7 @@ pub struct Trace {
 impl Trace {
     /// A trace that keeps its text if `text` is set.
     pub fn new(text: bool) -> Self {
-        Self {
-            hash: 0,
-            lines: text.then(Vec::new),
-        }
+        Self { hash: 0, lines: text.then(Vec::new) }
     }
 
     /// Takes a number in.

@@ -19,12 +19,7 @@ fn the_tree_is_tidy() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut paths = Vec::new();
     files(root, root, &mut paths);
-    assert!(
-        paths.len() > 20,
-        "only {} files below {}",
-        paths.len(),
-        root.display()
-    );
+    assert!(paths.len() > 20, "only {} files below {}", paths.len(), root.display());
     let mut report = String::new();
     let mut add = |path: &str, found: Vec<Complaint>| {
         for Complaint { rule, line, what } in found {
@@ -37,20 +32,10 @@ fn the_tree_is_tidy() {
     }
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let arguments = ["metadata", "--no-deps", "--format-version=1", "--offline"];
-    let metadata = Command::new(cargo)
-        .args(arguments)
-        .current_dir(root)
-        .output()
-        .unwrap();
-    add(
-        "Cargo.toml",
-        layers(&serde_json::from_slice(&metadata.stdout).unwrap()),
-    );
+    let metadata = Command::new(cargo).args(arguments).current_dir(root).output().unwrap();
+    add("Cargo.toml", layers(&serde_json::from_slice(&metadata.stdout).unwrap()));
     let text = |path: &str| read(&root.join(path)).unwrap();
-    add(
-        ".cargo/config.toml",
-        rocksdb_version(&text(".cargo/config.toml"), &text("Cargo.lock")),
-    );
+    add(".cargo/config.toml", rocksdb_version(&text(".cargo/config.toml"), &text("Cargo.lock")));
     assert!(report.is_empty(), "\n{report}");
 }
 
@@ -69,9 +54,7 @@ fn files(root: &Path, folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 fn read(path: &Path) -> Option<String> {
-    std::fs::read(path)
-        .ok()
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    std::fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The rules for one file, by its kind.
@@ -79,33 +62,18 @@ fn check(path: &str, text: &str, root: &Path) -> Vec<Complaint> {
     let mut found = match path.rsplit_once('.').map(|(_, extension)| extension) {
         Some("rs") => {
             let source = Source::parse(text);
-            let rules = [
-                functions(&source),
-                unsafe_code(path, &source),
-                forbidden(path, &source),
-            ];
-            shape(text)
-                .into_iter()
-                .chain(rules.into_iter().flatten())
-                .collect()
+            let rules = [functions(&source), unsafe_code(path, &source), forbidden(path, &source)];
+            shape(text).into_iter().chain(rules.into_iter().flatten()).collect()
         }
         Some("md") => {
             let folder = root.join(path).parent().unwrap().to_owned();
             links(text, |file| {
                 let target = folder.join(file);
-                if target.is_dir() {
-                    Some(String::new())
-                } else {
-                    read(&target)
-                }
+                if target.is_dir() { Some(String::new()) } else { read(&target) }
             })
         }
         _ if path == "dev" && text.lines().count() > SCRIPT_LINES_MAX => {
-            vec![complaint(
-                "file-length",
-                1,
-                format!("more than {SCRIPT_LINES_MAX} lines"),
-            )]
+            vec![complaint("file-length", 1, format!("more than {SCRIPT_LINES_MAX} lines"))]
         }
         _ => Vec::new(),
     };
@@ -119,10 +87,7 @@ mod each_rule {
 
     /// The rules that a file at `path` breaks, with their lines.
     fn broken(path: &str, text: &str) -> Vec<(&'static str, usize)> {
-        check(path, text, Path::new("/"))
-            .into_iter()
-            .map(|c| (c.rule, c.line))
-            .collect()
+        check(path, text, Path::new("/")).into_iter().map(|c| (c.rule, c.line)).collect()
     }
 
     #[test]
@@ -134,37 +99,21 @@ mod each_rule {
     #[test]
     fn long_files_lines_and_functions_are_found() {
         let body = |lines: usize| "    step();\n".repeat(lines);
-        let file = format!(
-            "//! A file.\nfn ok() {{\n{}}}\n",
-            body(FUNCTION_LINES_MAX - 2)
-        );
+        let file = format!("//! A file.\nfn ok() {{\n{}}}\n", body(FUNCTION_LINES_MAX - 2));
         assert_eq!(broken("a.rs", &file), []);
-        let file = format!(
-            "//! A file.\nfn long() {{\n{}}}\n",
-            body(FUNCTION_LINES_MAX - 1)
-        );
+        let file = format!("//! A file.\nfn long() {{\n{}}}\n", body(FUNCTION_LINES_MAX - 1));
         assert_eq!(broken("a.rs", &file), [("function-length", 2)]);
-        let file = format!(
-            "//! A file.\n{}",
-            "const A: u8 = 1;\n".repeat(FILE_LINES_MAX)
-        );
+        let file = format!("//! A file.\n{}", "const A: u8 = 1;\n".repeat(FILE_LINES_MAX));
         assert_eq!(broken("a.rs", &file), [("file-length", 1)]);
         let file = format!("//! {}\n", "é".repeat(COLUMNS_MAX - 3));
         assert_eq!(broken("a.rs", &file), [("width", 1)]);
-        assert_eq!(
-            broken("dev", &"\n".repeat(SCRIPT_LINES_MAX + 1)),
-            [("file-length", 1)]
-        );
+        assert_eq!(broken("dev", &"\n".repeat(SCRIPT_LINES_MAX + 1)), [("file-length", 1)]);
     }
 
     #[test]
     fn unsafe_is_found_outside_its_files_only() {
         let text = "//! A file with unsafe.\n#![deny(unsafe_op_in_unsafe_fn)]\nunsafe fn f() {}\n";
-        for path in [
-            "net/src/ring.rs",
-            "net/src/uring/sys.rs",
-            "state/src/table/slab.rs",
-        ] {
+        for path in ["net/src/ring.rs", "net/src/uring/sys.rs", "state/src/table/slab.rs"] {
             assert_eq!(broken(path, text), [], "{path}");
         }
         for path in ["net/src/link.rs", "net/src/ringlet.rs", "core/src/table.rs"] {
@@ -175,10 +124,7 @@ mod each_rule {
     #[test]
     fn forbidden_words_are_found_in_code_and_comments_but_not_in_literals() {
         let text = "//! A file.\nfn f() { dbg!(1); todo!() }\n// TODO later\n/* FIXME */\n";
-        assert_eq!(
-            broken("a.rs", text),
-            [("word", 2), ("word", 2), ("word", 3), ("word", 4)]
-        );
+        assert_eq!(broken("a.rs", text), [("word", 2), ("word", 2), ("word", 3), ("word", 4)]);
         let text = "//! A file.\nconst A: &str = \"// TODO \\\" dbg!()\";\n\
             const B: &str = r#\"todo!\"#;\n";
         assert_eq!(broken("a.rs", text), []);
@@ -188,10 +134,7 @@ mod each_rule {
     fn unwrap_is_found_outside_tests_only() {
         let text = "//! A file.\nfn f<'a>() { g('\"').unwrap(); }\n\
             #[cfg(test)]\nmod tests {\n    fn h() { g().unwrap(); }\n}\nfn i() { g().unwrap() }\n";
-        assert_eq!(
-            broken("core/src/a.rs", text),
-            [("unwrap", 2), ("unwrap", 7)]
-        );
+        assert_eq!(broken("core/src/a.rs", text), [("unwrap", 2), ("unwrap", 7)]);
         assert_eq!(broken("tests/tests/a.rs", text), []);
         let text = "//! A file.\nconst ONE: NonZero<u8> = NonZero::new(1).unwrap();\n";
         assert_eq!(broken("core/src/a.rs", text), []);

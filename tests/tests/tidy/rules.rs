@@ -15,15 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("thalweg-net", &[]),
     ("thalweg-state", &["thalweg-derive"]),
     ("thalweg-checkpoint", &["thalweg-state"]),
-    (
-        "thalweg",
-        &[
-            "thalweg-net",
-            "thalweg-state",
-            "thalweg-checkpoint",
-            "thalweg-derive",
-        ],
-    ),
+    ("thalweg", &["thalweg-net", "thalweg-state", "thalweg-checkpoint", "thalweg-derive"]),
     ("thalweg-jobs", &["thalweg"]),
     ("thalweg-examples", &["thalweg"]),
     ("thalweg-bench", DOWN),
@@ -31,13 +23,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// What the programs that measure and test the engine may reach.
-const DOWN: &[&str] = &[
-    "thalweg",
-    "thalweg-jobs",
-    "thalweg-net",
-    "thalweg-state",
-    "thalweg-checkpoint",
-];
+const DOWN: &[&str] =
+    &["thalweg", "thalweg-jobs", "thalweg-net", "thalweg-state", "thalweg-checkpoint"];
 
 /// Files that may hold `unsafe`: each of these, as `NAME.rs` or anything below `NAME/`.
 const UNSAFE: &[&str] = &[
@@ -59,38 +46,22 @@ pub struct Complaint {
 }
 
 pub fn complaint(rule: &'static str, line: usize, what: impl Into<String>) -> Complaint {
-    Complaint {
-        rule,
-        line,
-        what: what.into(),
-    }
+    Complaint { rule, line, what: what.into() }
 }
 
 pub fn shape(text: &str) -> Vec<Complaint> {
     let mut found = Vec::new();
     if !text.starts_with("//! ") {
-        found.push(complaint(
-            "header",
-            1,
-            "the file does not open with `//!` and what it is",
-        ));
+        found.push(complaint("header", 1, "the file does not open with `//!` and what it is"));
     }
     let count = text.lines().count();
     if count > FILE_LINES_MAX {
-        found.push(complaint(
-            "file-length",
-            1,
-            format!("{count} lines of {FILE_LINES_MAX}"),
-        ));
+        found.push(complaint("file-length", 1, format!("{count} lines of {FILE_LINES_MAX}")));
     }
     for (i, line) in text.lines().enumerate() {
         let columns = line.chars().count();
         if columns > COLUMNS_MAX {
-            found.push(complaint(
-                "width",
-                i + 1,
-                format!("{columns} columns of {COLUMNS_MAX}"),
-            ));
+            found.push(complaint("width", i + 1, format!("{columns} columns of {COLUMNS_MAX}")));
         }
     }
     found
@@ -113,10 +84,8 @@ pub fn functions(source: &Source) -> Vec<Complaint> {
 }
 
 pub fn unsafe_code(path: &str, source: &Source) -> Vec<Complaint> {
-    let listed = |name: &&str| {
-        path.strip_prefix(*name)
-            .is_some_and(|rest| rest.starts_with(['.', '/']))
-    };
+    let listed =
+        |name: &&str| path.strip_prefix(*name).is_some_and(|rest| rest.starts_with(['.', '/']));
     if UNSAFE.iter().any(listed) {
         return Vec::new();
     }
@@ -136,11 +105,7 @@ pub fn forbidden(path: &str, source: &Source) -> Vec<Complaint> {
     for word in ["TODO", "FIXME"] {
         for at in words(&source.comments, word) {
             let line = source.comments[..at].matches('\n').count() + 1;
-            found.push(complaint(
-                "word",
-                line,
-                format!("`{word}`: do it, or open an issue"),
-            ));
+            found.push(complaint("word", line, format!("`{word}`: do it, or open an issue")));
         }
     }
     let only_tests = path.starts_with("tests/") || path.contains("/tests/");
@@ -162,22 +127,14 @@ pub fn layers(metadata: &serde_json::Value) -> Vec<Complaint> {
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
         let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == name) else {
-            found.push(complaint(
-                "layer",
-                1,
-                format!("package {name} has no layer"),
-            ));
+            found.push(complaint("layer", 1, format!("package {name} has no layer")));
             continue;
         };
         for dependency in package["dependencies"].as_array().unwrap() {
             let to = dependency["name"].as_str().unwrap();
             let ours = dependency["path"].is_string();
             if ours && !allowed.contains(&to) {
-                found.push(complaint(
-                    "layer",
-                    1,
-                    format!("{name} may not depend on {to}"),
-                ));
+                found.push(complaint("layer", 1, format!("{name} may not depend on {to}")));
             }
         }
     }
@@ -196,17 +153,9 @@ pub fn links(page: &str, read: impl Fn(&str) -> Option<String>) -> Vec<Complaint
                 continue;
             }
             let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
-            let text = if file.is_empty() {
-                Some(page.to_owned())
-            } else {
-                read(file)
-            };
+            let text = if file.is_empty() { Some(page.to_owned()) } else { read(file) };
             if !text.is_some_and(|text| anchor.is_empty() || anchors(&text).contains(anchor)) {
-                found.push(complaint(
-                    "link",
-                    i + 1,
-                    format!("`{target}` does not resolve"),
-                ));
+                found.push(complaint("link", i + 1, format!("`{target}` does not resolve")));
             }
         }
     }
@@ -218,40 +167,24 @@ fn anchors(page: &str) -> BTreeSet<String> {
     let headings = page.lines().filter(|line| line.starts_with('#'));
     let kept = |c: &char| is_word(*c) || matches!(c, ' ' | '-');
     let anchor = |line: &str| -> String {
-        line.trim_start_matches('#')
-            .trim()
-            .to_lowercase()
-            .chars()
-            .filter(kept)
-            .collect()
+        line.trim_start_matches('#').trim().to_lowercase().chars().filter(kept).collect()
     };
-    headings
-        .map(|line| anchor(line).replace(' ', "-"))
-        .collect()
+    headings.map(|line| anchor(line).replace(' ', "-")).collect()
 }
 
 /// The library that `.cargo/config.toml` links must be the one that Cargo.lock's bindings fit.
 pub fn rocksdb_version(config: &str, lock: &str) -> Vec<Complaint> {
     let version = lock.split("name = \"librocksdb-sys\"\nversion = \"").nth(1);
-    let version = version
-        .and_then(|rest| rest.split('"').next())
-        .unwrap_or("none");
+    let version = version.and_then(|rest| rest.split('"').next()).unwrap_or("none");
     if config.contains(&format!("/librocksdb-sys-{version}/")) {
         return Vec::new();
     }
-    vec![complaint(
-        "rocksdb",
-        1,
-        format!("Cargo.lock has librocksdb-sys {version}"),
-    )]
+    vec![complaint("rocksdb", 1, format!("Cargo.lock has librocksdb-sys {version}"))]
 }
 
 /// Whether the place says why it breaks the rule.
 pub fn excused(text: &str, complaint: &Complaint) -> bool {
     let excuse = format!("tidy: allow({}): ", complaint.rule);
     let first = complaint.line.saturating_sub(2);
-    text.lines()
-        .skip(first)
-        .take(complaint.line - first)
-        .any(|line| line.contains(&excuse))
+    text.lines().skip(first).take(complaint.line - first).any(|line| line.contains(&excuse))
 }

@@ -60,10 +60,7 @@ fn token(rest: &str, first: char) -> (usize, Kind) {
         return (rest.find('\n').unwrap_or(rest.len()), Kind::Comment);
     }
     if rest.starts_with("/*") {
-        return (
-            rest.find("*/").map_or(rest.len(), |end| end + 2),
-            Kind::Comment,
-        );
+        return (rest.find("*/").map_or(rest.len(), |end| end + 2), Kind::Comment);
     }
     if let Some(length) = raw_string(rest) {
         return (length, Kind::Literal);
@@ -89,11 +86,7 @@ fn raw_string(rest: &str) -> Option<usize> {
     body[hashes..].strip_prefix('"')?;
     let close = format!("\"{}", "#".repeat(hashes));
     let start = rest.len() - body.len() + hashes + 1;
-    Some(
-        rest[start..]
-            .find(&close)
-            .map_or(rest.len(), |end| start + end + close.len()),
-    )
+    Some(rest[start..].find(&close).map_or(rest.len(), |end| start + end + close.len()))
 }
 
 fn quoted(rest: &str, quote: char) -> usize {
@@ -128,11 +121,9 @@ pub fn block_end(code: &str, start: usize) -> usize {
 
 /// Positions of `word` in `code` that are not part of a longer word.
 pub fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
-    code.match_indices(word)
-        .map(|(at, _)| at)
-        .filter(move |&at| {
-            let before = code[..at].chars().next_back();
-            let after = code[at + word.len()..].chars().next();
-            !before.is_some_and(is_word) && !after.is_some_and(is_word)
-        })
+    code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
+        let before = code[..at].chars().next_back();
+        let after = code[at + word.len()..].chars().next();
+        !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    })
 }

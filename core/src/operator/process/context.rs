@@ -41,20 +41,13 @@ impl<'a, K: Key, O> ProcessContext<'a, K, O> {
         timestamp: Timestamp,
         watermark: Timestamp,
     ) -> Self {
-        Self {
-            parts,
-            key: OnceCell::new(),
-            stamp,
-            timestamp,
-            watermark,
-        }
+        Self { parts, key: OnceCell::new(), stamp, timestamp, watermark }
     }
 
     /// The current key; decoded when it is first asked for.
     #[inline]
     pub fn key(&self) -> &K {
-        self.key
-            .get_or_init(|| self.parts.scope.with(|key| decode(key.bytes)))
+        self.key.get_or_init(|| self.parts.scope.with(|key| decode(key.bytes)))
     }
 
     /// The record's timestamp ([`crate::time::MIN`] if it has none), or the timer's.
@@ -85,10 +78,7 @@ impl<'a, K: Key, O> ProcessContext<'a, K, O> {
     /// Emits a record with a timestamp of its own.
     #[inline]
     pub fn emit_at(&mut self, timestamp: Timestamp, record: O) {
-        let stamp = Stamp {
-            timestamp,
-            ..self.stamp
-        };
+        let stamp = Stamp { timestamp, ..self.stamp };
         self.parts.outputs.push((record, stamp));
     }
 
@@ -116,17 +106,13 @@ impl<'a, K: Key, O> ProcessContext<'a, K, O> {
     /// Registers a processing-time timer of the current key, in milliseconds since the epoch; one
     /// for the past fires in the next turn.
     pub fn register_processing_timer(&mut self, timestamp: i64) {
-        let Parts {
-            scope, processing, ..
-        } = &mut self.parts;
+        let Parts { scope, processing, .. } = &mut self.parts;
         scope.with(|key| processing.register(key, 0, timestamp));
     }
 
     /// Takes a processing-time timer of the current key back.
     pub fn delete_processing_timer(&mut self, timestamp: i64) {
-        let Parts {
-            scope, processing, ..
-        } = &mut self.parts;
+        let Parts { scope, processing, .. } = &mut self.parts;
         scope.with(|key| processing.delete(key, 0, timestamp));
     }
 
@@ -150,9 +136,6 @@ impl<'a, K: Key, O> ProcessContext<'a, K, O> {
 fn decode<K: Key>(bytes: &[u8]) -> K {
     match K::decode(bytes) {
         Ok(key) => key,
-        Err(error) => panic!(
-            "key {bytes:02x?} of {}: {error}",
-            std::any::type_name::<K>()
-        ),
+        Err(error) => panic!("key {bytes:02x?} of {}: {error}", std::any::type_name::<K>()),
     }
 }

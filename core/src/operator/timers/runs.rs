@@ -53,10 +53,7 @@ impl Entry {
         prefix[..head].copy_from_slice(&key[..head]);
         Self {
             prefix: u64::from_be_bytes(prefix),
-            rest: key
-                .get(INLINE_MAX..)
-                .filter(|rest| !rest.is_empty())
-                .map(Box::from),
+            rest: key.get(INLINE_MAX..).filter(|rest| !rest.is_empty()).map(Box::from),
             length: key.len() as u32,
             namespace,
         }
@@ -76,13 +73,7 @@ impl Entry {
 
 impl TimerRuns {
     pub(crate) fn new() -> Self {
-        Self {
-            buckets: BTreeMap::new(),
-            open: None,
-            next: Timestamp::MAX,
-            count: 0,
-            key_bytes: 0,
-        }
+        Self { buckets: BTreeMap::new(), open: None, next: Timestamp::MAX, count: 0, key_bytes: 0 }
     }
 
     /// When the first timer fires; `Timestamp::MAX` if there is none.
@@ -121,10 +112,7 @@ impl TimerRuns {
         self.key_bytes -= entry.heap_bytes();
         if empty {
             self.open = None;
-            let first = self
-                .buckets
-                .first_key_value()
-                .map(|(timestamp, _)| *timestamp);
+            let first = self.buckets.first_key_value().map(|(timestamp, _)| *timestamp);
             self.next = first.unwrap_or(Timestamp::MAX);
         }
         Some((timestamp, entry.namespace))
@@ -224,13 +212,9 @@ mod tests {
         let mut seed = 1u64;
         let mut key = Vec::new();
         for round in 0..40_000 {
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(round | 1);
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(round | 1);
             let timestamp = (seed >> 60) as i64;
-            let text = (seed >> 40 & 0xffff)
-                .to_string()
-                .repeat(1 + (seed >> 20 & 3) as usize);
+            let text = (seed >> 40 & 0xffff).to_string().repeat(1 + (seed >> 20 & 3) as usize);
             let namespace = (seed >> 30 & 3) as i64;
             runs.register(KeyRef::new(text.as_bytes()), namespace, timestamp);
             expected.insert((timestamp, text, namespace, round));
@@ -253,13 +237,7 @@ mod tests {
     #[test]
     fn short_keys_with_trailing_zeros_keep_their_length_and_order() {
         let mut runs = TimerRuns::new();
-        let keys: [&[u8]; 5] = [
-            b"",
-            b"\0",
-            b"\0\0",
-            b"\0\0\0\0\0\0\0\0",
-            b"\0\0\0\0\0\0\0\0\0",
-        ];
+        let keys: [&[u8]; 5] = [b"", b"\0", b"\0\0", b"\0\0\0\0\0\0\0\0", b"\0\0\0\0\0\0\0\0\0"];
         for key in keys.iter().rev() {
             runs.register(KeyRef::new(key), 0, 5);
         }

@@ -53,10 +53,7 @@ pub struct TumblingWindows {
 impl TumblingWindows {
     /// Windows of `size`, aligned to the epoch (UTC).
     pub fn of(size: Duration) -> Self {
-        Self {
-            size_ms: millis(size),
-            offset_ms: 0,
-        }
+        Self { size_ms: millis(size), offset_ms: 0 }
     }
 
     /// Shifts the windows to later times; less than the size.
@@ -82,10 +79,8 @@ impl WindowAssigner for TumblingWindows {
     fn validate(&self) -> Result<()> {
         let Self { size_ms, offset_ms } = *self;
         if size_ms <= 0 {
-            return Err(
-                graph_error(format!("a window of {size_ms} ms holds nothing"))
-                    .with_hint("give it a size of at least a millisecond"),
-            );
+            return Err(graph_error(format!("a window of {size_ms} ms holds nothing"))
+                .with_hint("give it a size of at least a millisecond"));
         }
         if offset_ms.unsigned_abs() >= size_ms.unsigned_abs() {
             return Err(graph_error(format!(
@@ -112,10 +107,7 @@ impl WindowAssigner for TumblingWindows {
 
     #[inline]
     fn window(&self, start: Timestamp) -> TimeWindow {
-        TimeWindow {
-            start,
-            end: start.saturating_add(self.size_ms),
-        }
+        TimeWindow { start, end: start.saturating_add(self.size_ms) }
     }
 }
 
@@ -124,10 +116,7 @@ mod tests {
     use super::*;
 
     fn start(size: i64, offset: i64, timestamp: i64) -> i64 {
-        let windows = TumblingWindows {
-            size_ms: size,
-            offset_ms: offset,
-        };
+        let windows = TumblingWindows { size_ms: size, offset_ms: offset };
         windows.validate().unwrap();
         let mut assigned = Vec::new();
         windows.assign(timestamp, &mut assigned);

@@ -70,11 +70,7 @@ pub struct TriggerContext<'a> {
 impl<'a> TriggerContext<'a> {
     #[inline]
     pub(super) fn new(watermark: Timestamp, first: bool, wanted: &'a mut Vec<Timestamp>) -> Self {
-        Self {
-            watermark,
-            first,
-            wanted,
-        }
+        Self { watermark, first, wanted }
     }
 
     /// The current watermark.

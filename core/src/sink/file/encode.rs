@@ -63,7 +63,8 @@ impl Encoder {
     pub(super) fn encode<T: Serialize>(&mut self, record: &T, block: &mut Vec<u8>) -> Result<()> {
         match self {
             Encoder::JsonLines => {
-                serde_json::to_writer(&mut *block, record).map_err(|e| refused("JSON", e.into()))?;
+                serde_json::to_writer(&mut *block, record)
+                    .map_err(|e| refused("JSON", e.into()))?;
                 block.push(b'\n');
             }
             Encoder::Csv(writer, lent) => {

@@ -31,22 +31,13 @@ impl KeyedProcess<String, String> for Count {
 fn the_count_of_a_key_is_strictly_increasing() {
     for options in HarnessOptions::matrix() {
         for channels in [1, 3] {
-            let mut h = options
-                .clone()
-                .channels(channels)
-                .build(|input: Stream<String>| {
-                    input
-                        .key_by(|word| word.clone())
-                        .process("count", |states| Count {
-                            count: states.value("count"),
-                        })
-                });
+            let mut h = options.channels(channels).build(|input: Stream<String>| {
+                input
+                    .key_by(|word| word.clone())
+                    .process("count", |states| Count { count: states.value("count") })
+            });
             for index in 0..300usize {
-                h.push_on(
-                    index % channels,
-                    format!("word {}", index * index % 7),
-                    index as i64,
-                );
+                h.push_on(index % channels, format!("word {}", index * index % 7), index as i64);
             }
             h.end();
             let mut counts = std::collections::BTreeMap::<String, u64>::new();
@@ -133,19 +124,12 @@ fn event_timers_fire_once_in_order_and_before_the_watermark_moves_on() {
         assert_eq!(h.timed_outputs(), fired, "{options:?}");
         assert_eq!(h.output_watermark(), 20);
         h.push((3, Order::Event(15)), 0);
-        assert_eq!(
-            h.outputs(),
-            [],
-            "a timer for the past waits for the next watermark"
-        );
+        assert_eq!(h.outputs(), [], "a timer for the past waits for the next watermark");
         h.watermark(21);
         assert_eq!(h.outputs(), [(3, 15, 21)]);
         h.push((3, Order::Event(77)), 0);
         h.end();
-        assert_eq!(
-            h.outputs(),
-            [(1, 30, i64::MAX), (3, 77, i64::MAX), (3, 78, i64::MAX)]
-        );
+        assert_eq!(h.outputs(), [(1, 30, i64::MAX), (3, 77, i64::MAX), (3, 78, i64::MAX)]);
         assert_eq!(h.counter("orders"), 10);
     }
 }
@@ -159,11 +143,7 @@ fn more_timers_than_a_turn_fires_all_come_in_order() {
         }
         h.watermark(5);
         let fired: Vec<u32> = h.outputs().into_iter().map(|(key, ..)| key).collect();
-        assert!(
-            fired == (0..3000).collect::<Vec<_>>(),
-            "{} fired, {options:?}",
-            fired.len()
-        );
+        assert!(fired == (0..3000).collect::<Vec<_>>(), "{} fired, {options:?}", fired.len());
         assert_eq!(h.output_watermark(), 5);
     }
 }
@@ -177,11 +157,7 @@ fn processing_timers_follow_the_wall_clock_and_leave_no_timestamp() {
         }
         h.push((1, Order::Processing(1300)), 50);
         h.push((1, Order::DeleteProcessing(1300)), 50);
-        assert_eq!(
-            h.timed_outputs(),
-            [((3, 900, 1000), i64::MIN)],
-            "{options:?}"
-        );
+        assert_eq!(h.timed_outputs(), [((3, 900, 1000), i64::MIN)], "{options:?}");
         h.advance(Duration::from_millis(199));
         assert_eq!(h.outputs(), []);
         h.advance(Duration::from_millis(1));
@@ -213,9 +189,7 @@ fn side_outputs_have_types_timestamps_and_watermarks_of_their_own() {
     for options in HarnessOptions::matrix() {
         let mut h = options.build(|input: Stream<u64>| {
             let routed = input.key_by(|n| *n).process("route", |_| Route);
-            let even = routed
-                .side_output(&Tag::<u64>::new("even"))
-                .map(|n| n + 1000);
+            let even = routed.side_output(&Tag::<u64>::new("even")).map(|n| n + 1000);
             routed.union(even)
         });
         for n in 1..=6 {
@@ -227,16 +201,9 @@ fn side_outputs_have_types_timestamps_and_watermarks_of_their_own() {
         let plain = (1..=6).map(|n| (n, n as i64));
         let even = [2, 4, 6].map(|n| (n + 1000, n as i64));
         assert_eq!(out, plain.chain(even).collect::<Vec<_>>());
-        assert_eq!(
-            h.output_watermark(),
-            3,
-            "the side output's watermark came along"
-        );
+        assert_eq!(h.output_watermark(), 3, "the side output's watermark came along");
         let text = Tag::<String>::new("text");
-        assert_eq!(
-            h.timed_side(&text),
-            [("3".to_owned(), 3), ("6".to_owned(), 6)]
-        );
+        assert_eq!(h.timed_side(&text), [("3".to_owned(), 3), ("6".to_owned(), 6)]);
         h.end();
     }
 }
@@ -260,14 +227,10 @@ fn an_error_names_the_operator() {
 #[test]
 fn state_names_are_unique_in_an_operator_and_listed_in_the_plan() {
     let job = |flow: &Dataflow, twice: bool| {
-        let words = flow
-            .from_iter("words", [String::new()])
-            .key_by(|word| word.clone());
+        let words = flow.from_iter("words", [String::new()]).key_by(|word| word.clone());
         let counted = words.process("count", |states| {
             let _other: MapState<u64, u64> = states.map(if twice { "count" } else { "other" });
-            Count {
-                count: states.value("count"),
-            }
+            Count { count: states.value("count") }
         });
         counted.sink("out", Print::new());
     };
@@ -279,21 +242,9 @@ fn state_names_are_unique_in_an_operator_and_listed_in_the_plan() {
         crate::plan(&job, &Args::default(), 1)
     };
     let error = plan(true).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("two states of the operator are named \"count\"")
-    );
+    assert!(error.to_string().contains("two states of the operator are named \"count\""));
     let graph = plan(false).unwrap();
-    let node = graph
-        .nodes
-        .iter()
-        .find(|node| node.name == "count")
-        .unwrap();
-    let states: Vec<_> = node
-        .states
-        .iter()
-        .map(|s| (s.kind, s.name.as_str()))
-        .collect();
+    let node = graph.nodes.iter().find(|node| node.name == "count").unwrap();
+    let states: Vec<_> = node.states.iter().map(|s| (s.kind, s.name.as_str())).collect();
     assert_eq!(states, [("map", "other"), ("value", "count")]);
 }

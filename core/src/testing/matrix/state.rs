@@ -72,14 +72,10 @@ impl KeyedProcess<String, Order> for Maps {
 
 fn lists(options: &HarnessOptions, ttl: Option<Ttl>) -> Harness<Order, (String, Vec<u64>)> {
     options.build(move |input: Stream<Order>| {
-        input
-            .key_by(|order| order.0.clone())
-            .process("lists", |states| {
-                let list = ttl.map_or("l".into(), |ttl| StateSpec::new("l").with_ttl(ttl));
-                Lists {
-                    list: states.list(list),
-                }
-            })
+        input.key_by(|order| order.0.clone()).process("lists", |states| {
+            let list = ttl.map_or("l".into(), |ttl| StateSpec::new("l").with_ttl(ttl));
+            Lists { list: states.list(list) }
+        })
     })
 }
 
@@ -87,14 +83,10 @@ type Entries = (String, Vec<(u64, String)>);
 
 fn maps(options: &HarnessOptions, ttl: Option<Ttl>) -> Harness<Order, Entries> {
     options.build(move |input: Stream<Order>| {
-        input
-            .key_by(|order| order.0.clone())
-            .process("maps", |states| {
-                let map = ttl.map_or("m".into(), |ttl| StateSpec::new("m").with_ttl(ttl));
-                Maps {
-                    map: states.map(map),
-                }
-            })
+        input.key_by(|order| order.0.clone()).process("maps", |states| {
+            let map = ttl.map_or("m".into(), |ttl| StateSpec::new("m").with_ttl(ttl));
+            Maps { map: states.map(map) }
+        })
     })
 }
 
@@ -103,35 +95,22 @@ fn order(key: &str, order: char, entry: u64, value: u64) -> Order {
 }
 
 fn entries(list: &[(u64, &str)]) -> Vec<(u64, String)> {
-    list.iter()
-        .map(|(entry, value)| (*entry, (*value).to_owned()))
-        .collect()
+    list.iter().map(|(entry, value)| (*entry, (*value).to_owned())).collect()
 }
 
 #[test]
 fn a_list_keeps_its_order_per_key() {
     for options in HarnessOptions::matrix() {
         let mut h = lists(&options, None);
-        for (key, what, value) in [
-            ("a", 'p', 3),
-            ("b", 'e', 7),
-            ("a", 'p', 1),
-            ("a", 'i', 0),
-            ("b", 'i', 0),
-        ] {
+        for (key, what, value) in
+            [("a", 'p', 3), ("b", 'e', 7), ("a", 'p', 1), ("a", 'i', 0), ("b", 'i', 0)]
+        {
             h.push(order(key, what, 0, value), 0);
         }
         let both = [("a".to_owned(), vec![3, 1]), ("b".to_owned(), vec![7, 8])];
         assert_eq!(h.outputs(), both, "{options:?}");
-        for (what, value) in [
-            ('s', 5),
-            ('p', 6),
-            ('i', 0),
-            ('c', 0),
-            ('i', 0),
-            ('p', 2),
-            ('i', 0),
-        ] {
+        for (what, value) in [('s', 5), ('p', 6), ('i', 0), ('c', 0), ('i', 0), ('p', 2), ('i', 0)]
+        {
             h.push(order("a", what, 0, value), 0);
         }
         h.push(order("b", 'i', 0, 0), 0);
@@ -144,13 +123,9 @@ fn a_list_keeps_its_order_per_key() {
 fn a_map_iterates_in_the_order_of_insertion() {
     for options in HarnessOptions::matrix() {
         let mut h = maps(&options, None);
-        for (what, entry, value) in [
-            ('p', 5, 1),
-            ('p', 2, 2),
-            ('p', 9, 3),
-            ('p', 5, 4),
-            ('a', 2, 0),
-        ] {
+        for (what, entry, value) in
+            [('p', 5, 1), ('p', 2, 2), ('p', 9, 3), ('p', 5, 4), ('a', 2, 0)]
+        {
             h.push(order("a", what, entry, value), 0);
         }
         h.push(order("b", 'p', 2, 7), 0);
@@ -225,29 +200,13 @@ fn bytes_return_to_the_baseline_when_all_has_expired_or_is_cleared() {
         h.push(order(&key, 'p', n, n), 0);
         l.push(order(&key, 'p', 0, n), 0);
     }
-    assert!(
-        h.state_bytes() > 20 * baseline.0,
-        "{} bytes",
-        h.state_bytes()
-    );
-    assert!(
-        l.state_bytes() > 20 * baseline.1,
-        "{} bytes",
-        l.state_bytes()
-    );
+    assert!(h.state_bytes() > 20 * baseline.0, "{} bytes", h.state_bytes());
+    assert!(l.state_bytes() > 20 * baseline.1, "{} bytes", l.state_bytes());
     h.advance(Duration::from_secs(1));
     l.advance(Duration::from_secs(1));
     let slack = 4 * (baseline.0 + baseline.1);
-    assert!(
-        h.state_bytes() < slack,
-        "{} bytes of {baseline:?}",
-        h.state_bytes()
-    );
-    assert!(
-        l.state_bytes() < slack,
-        "{} bytes of {baseline:?}",
-        l.state_bytes()
-    );
+    assert!(h.state_bytes() < slack, "{} bytes of {baseline:?}", h.state_bytes());
+    assert!(l.state_bytes() < slack, "{} bytes of {baseline:?}", l.state_bytes());
 }
 
 struct Values {
@@ -285,11 +244,7 @@ impl KeyedProcess<u8, (u8, u64)> for Values {
     ) -> crate::Result<()> {
         match n {
             0 => {
-                let value = self
-                    .value
-                    .get()
-                    .map(|value| value.clone())
-                    .unwrap_or_default();
+                let value = self.value.get().map(|value| value.clone()).unwrap_or_default();
                 cx.emit((value, self.sum.get(), self.mean.get()));
             }
             1 => {
@@ -309,17 +264,12 @@ impl KeyedProcess<u8, (u8, u64)> for Values {
 
 fn values(options: &HarnessOptions, ttl: Option<Ttl>) -> Harness<(u8, u64), Seen> {
     options.build(move |input: Stream<(u8, u64)>| {
-        let spec = |name: &str| StateSpec {
-            ttl,
-            ..StateSpec::new(name)
-        };
-        input
-            .key_by(|record| record.0)
-            .process("values", |states| Values {
-                value: states.value(spec("value")),
-                sum: states.reducing(spec("sum"), |a, b| a + b),
-                mean: states.aggregating(spec("mean"), Mean),
-            })
+        let spec = |name: &str| StateSpec { ttl, ..StateSpec::new(name) };
+        input.key_by(|record| record.0).process("values", |states| Values {
+            value: states.value(spec("value")),
+            sum: states.reducing(spec("sum"), |a, b| a + b),
+            mean: states.aggregating(spec("mean"), Mean),
+        })
     })
 }
 
@@ -331,11 +281,8 @@ fn values_sums_and_means_are_kept_per_key_until_cleared() {
         for (key, n) in [(1, 10), (2, 4), (1, 20), (1, 0), (2, 0), (3, 0)] {
             h.push((key, n), 0);
         }
-        let expected = [
-            (vec![10, 20], Some(30), Some(15)),
-            (vec![4], Some(4), Some(4)),
-            (vec![], None, None),
-        ];
+        let expected =
+            [(vec![10, 20], Some(30), Some(15)), (vec![4], Some(4), Some(4)), (vec![], None, None)];
         assert_eq!(h.outputs(), expected, "{options:?}");
         assert!(h.state_bytes() > baseline);
         for (key, n) in [(1, 1), (2, 1), (1, 0)] {
@@ -358,11 +305,7 @@ fn reads_restart_the_time_to_live_only_if_they_are_to() {
             h.push((1, 5), 0);
             h.advance(Duration::from_millis(99));
             h.push((1, 0), 0);
-            assert_eq!(
-                h.outputs(),
-                [(vec![5], Some(5), Some(5))],
-                "{update:?} {options:?}"
-            );
+            assert_eq!(h.outputs(), [(vec![5], Some(5), Some(5))], "{update:?} {options:?}");
             h.advance(Duration::from_millis(51));
             h.push((1, 0), 0);
             assert_eq!(h.outputs(), std::slice::from_ref(&at_150), "{update:?} {options:?}");
@@ -375,12 +318,10 @@ fn a_flat_map_with_state_starts_anew_when_its_value_has_expired() {
     for options in HarnessOptions::matrix() {
         let mut h = options.build(|input: Stream<u64>| {
             let spec = ValueSpec::new("n").with_ttl(Ttl::new(100));
-            input
-                .key_by(|key| *key)
-                .flat_map_with_state("count", spec, |key, _, n: &mut u64| {
-                    *n += 1;
-                    Some((*key, *n))
-                })
+            input.key_by(|key| *key).flat_map_with_state("count", spec, |key, _, n: &mut u64| {
+                *n += 1;
+                Some((*key, *n))
+            })
         });
         h.push(7, 0);
         h.advance(Duration::from_millis(60));
@@ -397,42 +338,26 @@ fn a_flat_map_with_state_starts_anew_when_its_value_has_expired() {
 fn live_bytes_of_a_flat_map_return_to_the_baseline() {
     let mut h = Harness::new(|input: Stream<u64>| {
         let spec = ValueSpec::new("seen").with_ttl(Ttl::new(1000));
-        input
-            .key_by(|key| *key)
-            .flat_map_with_state("seen", spec, |_, n, all: &mut Vec<u64>| {
-                all.push(n);
-                None::<u64>
-            })
+        input.key_by(|key| *key).flat_map_with_state("seen", spec, |_, n, all: &mut Vec<u64>| {
+            all.push(n);
+            None::<u64>
+        })
     });
     let baseline = h.state_bytes();
     h.push_all((0..10_000).map(|key| (key, 0)));
-    assert!(
-        h.state_bytes() > 100 * baseline,
-        "{} bytes",
-        h.state_bytes()
-    );
+    assert!(h.state_bytes() > 100 * baseline, "{} bytes", h.state_bytes());
     h.advance(Duration::from_millis(999));
-    assert!(
-        h.state_bytes() > 100 * baseline,
-        "{} bytes",
-        h.state_bytes()
-    );
+    assert!(h.state_bytes() > 100 * baseline, "{} bytes", h.state_bytes());
     h.advance(Duration::from_millis(1));
     h.advance(Duration::from_millis(500));
-    assert!(
-        h.state_bytes() <= 4 * baseline,
-        "{} of {baseline} bytes",
-        h.state_bytes()
-    );
+    assert!(h.state_bytes() <= 4 * baseline, "{} of {baseline} bytes", h.state_bytes());
 }
 
 #[test]
 fn rolling_reduce_and_aggregate_emit_behind_every_record() {
     for options in HarnessOptions::matrix() {
         let mut h = options.build(|input: Stream<(u8, u64)>| {
-            input
-                .key_by(|record| record.0)
-                .reduce("max", |a, b| if a.1 > b.1 { a } else { b })
+            input.key_by(|record| record.0).reduce("max", |a, b| if a.1 > b.1 { a } else { b })
         });
         let mut means =
             options.build(|input: Stream<u64>| input.key_by(|_| 0u8).aggregate("mean", Mean));

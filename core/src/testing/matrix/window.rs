@@ -41,11 +41,7 @@ fn a_window_fires_when_the_watermark_reaches_its_last_millisecond() {
             h.push((key, 100), at);
         }
         h.watermark(-1);
-        assert_eq!(
-            h.timed_outputs(),
-            [((1, -10, 0, 2, 200), -1)],
-            "{options:?}"
-        );
+        assert_eq!(h.timed_outputs(), [((1, -10, 0, 2, 200), -1)], "{options:?}");
         h.watermark(8);
         assert_eq!(h.outputs(), []);
         assert_eq!(h.output_watermark(), 8);
@@ -86,11 +82,7 @@ fn a_late_record_within_the_allowed_lateness_fires_again_at_once() {
         let again = [((1, 0, 10, 2, 3), 9), ((1, 0, 10, 3, 7), 9)];
         assert_eq!(h.timed_outputs(), again, "{options:?}");
         h.push((2, 8), 0);
-        assert_eq!(
-            h.outputs(),
-            [(2, 0, 10, 1, 8)],
-            "the first record of a window may be late"
-        );
+        assert_eq!(h.outputs(), [(2, 0, 10, 1, 8)], "the first record of a window may be late");
         h.watermark(13);
         h.push((2, 1), 1);
         assert_eq!(h.outputs(), [(2, 0, 10, 2, 9)]);
@@ -99,11 +91,7 @@ fn a_late_record_within_the_allowed_lateness_fires_again_at_once() {
         assert_eq!(h.outputs(), []);
         let late = Tag::<(In, i64)>::new(LATE);
         assert_eq!(h.timed_side(&late), [(((2, 1), 14), 1)]);
-        assert_eq!(
-            h.late(),
-            0,
-            "a late record with an output of its own is not dropped"
-        );
+        assert_eq!(h.late(), 0, "a late record with an output of its own is not dropped");
         h.end();
         assert_eq!(h.outputs(), []);
     }
@@ -150,10 +138,7 @@ fn a_record_without_a_timestamp_is_an_error_with_a_hint() {
     let mut h = windows(&HarnessOptions::new(), 0, false);
     let error = h.try_push((1, 1), i64::MIN).unwrap_err();
     assert_eq!(error.operator(), Some("sum"));
-    assert!(
-        error.report().contains("hint: assign timestamps"),
-        "{error:?}"
-    );
+    assert!(error.report().contains("hint: assign timestamps"), "{error:?}");
 }
 
 #[test]
@@ -171,11 +156,7 @@ fn the_lowest_of_several_channels_counts_and_idle_ones_do_not() {
         assert_eq!(h.outputs(), [(1, 0, 10, 3, 7)], "{options:?}");
         assert_eq!(h.output_watermark(), 50);
         h.push_on(1, (1, 8), 40);
-        assert_eq!(
-            h.late(),
-            1,
-            "a channel that wakes up behind neither holds nor regresses"
-        );
+        assert_eq!(h.late(), 1, "a channel that wakes up behind neither holds nor regresses");
         h.end();
         assert_eq!(h.outputs(), []);
     }
@@ -194,11 +175,7 @@ fn a_trigger_of_the_users_own_may_count_and_purge() {
             _: &mut TriggerContext<'_>,
         ) -> TriggerResult {
             *seen += 1;
-            if *seen == 2 {
-                TriggerResult::FireAndPurge
-            } else {
-                TriggerResult::Continue
-            }
+            if *seen == 2 { TriggerResult::FireAndPurge } else { TriggerResult::Continue }
         }
         fn on_event_time(
             &self,

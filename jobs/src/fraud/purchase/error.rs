@@ -127,11 +127,7 @@ impl Column {
                 _ if value.trim() != value => Problem::Blanks,
                 problem => problem,
             };
-            RowError::Value {
-                column: self,
-                problem,
-                seen: cut(value),
-            }
+            RowError::Value { column: self, problem, seen: cut(value) }
         })
     }
 }

@@ -26,16 +26,11 @@ pub(super) fn parse_day(value: &str) -> Result<i64, Problem> {
         return Err(Problem::Malformed);
     }
     let two = |tens: u8, ones: u8| i16::from(tens - b'0') * 10 + i16::from(ones - b'0');
-    let (year, month, day) = (
-        two(c, y) * 100 + two(a, r),
-        two(m, n) as i8,
-        two(d, e) as i8,
-    );
+    let (year, month, day) = (two(c, y) * 100 + two(a, r), two(m, n) as i8, two(d, e) as i8);
     match Date::new(year, month, day) {
-        Ok(date) if year > 0 => Ok(date
-            .duration_since(civil::date(1970, 1, 1))
-            .as_secs()
-            .div_euclid(86_400)),
+        Ok(date) if year > 0 => {
+            Ok(date.duration_since(civil::date(1970, 1, 1)).as_secs().div_euclid(86_400))
+        }
         _ => Err(Problem::NoSuchDay),
     }
 }
@@ -128,26 +123,14 @@ mod tests {
         ] {
             assert_eq!(parse_day(text), Ok(expected), "{text}");
         }
-        for text in [
-            "1997-02-29",
-            "1900-02-29",
-            "1997-04-31",
-            "1997-13-01",
-            "1997-00-10",
-        ] {
+        for text in ["1997-02-29", "1900-02-29", "1997-04-31", "1997-13-01", "1997-00-10"] {
             assert_eq!(parse_day(text), Err(Problem::NoSuchDay), "{text}");
         }
         assert_eq!(parse_day("1997-01-00"), Err(Problem::NoSuchDay));
         assert_eq!(parse_day("0000-01-01"), Err(Problem::NoSuchDay));
-        for text in [
-            "",
-            "1997-1-01",
-            "19970101",
-            "1997/01/01",
-            "01-01-1997",
-            "97-01-01",
-            "1997-01-011",
-        ] {
+        for text in
+            ["", "1997-1-01", "19970101", "1997/01/01", "01-01-1997", "97-01-01", "1997-01-011"]
+        {
             assert_eq!(parse_day(text), Err(Problem::Malformed), "{text}");
         }
         assert_eq!(parse_day("1997-01-0a"), Err(Problem::Malformed));

@@ -50,13 +50,7 @@ fn instance(random: &Random, assign: Assign) -> Instance {
 }
 
 fn row(verdict: &Verdict) -> (u64, String) {
-    let Verdict {
-        user,
-        ts,
-        amount,
-        tx_count_1h,
-        fraud,
-    } = verdict;
+    let Verdict { user, ts, amount, tx_count_1h, fraud } = verdict;
     (*user, format!("{ts} {amount} {tx_count_1h} {fraud}"))
 }
 
@@ -67,50 +61,24 @@ pub(super) fn by_user(random: &Random) -> Instance {
 
 /// What no interleaving of splits can change.
 pub(super) fn by_index(random: &Random) -> Instance {
-    Instance {
-        judge: Some(judge_unordered),
-        ..instance(random, Assign::Index)
-    }
+    Instance { judge: Some(judge_unordered), ..instance(random, Assign::Index) }
 }
 
 /// The rule, written down once more.
 fn fold(options: &Options) -> Rows {
-    let Options {
-        users,
-        seed,
-        skew,
-        zipf,
-        ..
-    } = *options;
-    let purchases = Purchases::new(&Draw {
-        users,
-        seed,
-        skew,
-        zipf,
-    })
-    .expect("options are valid");
+    let Options { users, seed, skew, zipf, .. } = *options;
+    let purchases = Purchases::new(&Draw { users, seed, skew, zipf }).expect("options are valid");
     let mut profiles: BTreeMap<u64, (i64, i64, i64, f64)> = BTreeMap::new();
     let verdicts = (0..options.generate.unwrap_or(0)).map(|index| {
         let purchase = purchases.purchase(index);
         let (hour, in_hour, ever, mean) = profiles.entry(purchase.user).or_default();
         let start = purchase.ts / HOUR_MS * HOUR_MS;
-        (*in_hour, *hour) = if start > *hour {
-            (1, start)
-        } else {
-            (*in_hour + 1, *hour)
-        };
+        (*in_hour, *hour) = if start > *hour { (1, start) } else { (*in_hour + 1, *hour) };
         let amount = purchase.amount as f64;
         let fraud = *in_hour > 5 || (*ever > 0 && amount > *mean * 10.0);
-        *mean = if *ever == 0 {
-            amount
-        } else {
-            *mean + (amount - *mean) * 0.05
-        };
+        *mean = if *ever == 0 { amount } else { *mean + (amount - *mean) * 0.05 };
         *ever += 1;
-        (
-            purchase.user,
-            format!("{} {} {in_hour} {fraud}", purchase.ts, purchase.amount),
-        )
+        (purchase.user, format!("{} {} {in_hour} {fraud}", purchase.ts, purchase.amount))
     });
     rows("verdicts", verdicts)
 }
@@ -120,14 +88,9 @@ fn judge_unordered(expected: &Rows, found: &Rows) -> Option<String> {
     let part = |rows: &Rows, part: fn(&[&str]) -> String| -> Rows {
         let cut = |row: &Row| {
             let fields: Vec<_> = row.text.split(' ').collect();
-            Row {
-                key: row.key,
-                text: part(&fields),
-            }
+            Row { key: row.key, text: part(&fields) }
         };
-        rows.iter()
-            .map(|(sink, rows)| (sink.clone(), rows.iter().map(cut).collect()))
-            .collect()
+        rows.iter().map(|(sink, rows)| (sink.clone(), rows.iter().map(cut).collect())).collect()
     };
     let purchase: fn(&[&str]) -> String = |fields| format!("{} {}", fields[0], fields[1]);
     let place: fn(&[&str]) -> String = |fields| {

@@ -25,12 +25,7 @@ pub(super) fn chained(random: &Random) -> Instance {
         let key = key_of(n);
         let (sum, count) = (sums.entry(key).or_default(), counts.entry(key).or_default());
         (*sum, *count) = (*sum + n, *count + 1);
-        Item {
-            key,
-            n: *sum,
-            text: count.to_string(),
-        }
-        .row()
+        Item { key, n: *sum, text: count.to_string() }.row()
     });
     let fold = rows("sums", fold.collect::<Vec<_>>());
     let kept = outputs.clone();
@@ -39,10 +34,7 @@ pub(super) fn chained(random: &Random) -> Instance {
         let cores = middle.min(flow.parallelism());
         flow.source(
             "items",
-            items
-                .records(records)
-                .splits(splits)
-                .assign_by(|item: &Item| item.key),
+            items.records(records).splits(splits).assign_by(|item: &Item| item.key),
         )
         .assign_timestamps(WatermarkStrategy::monotonous())
         .key_by(move |item| (item.key % coarse) as u32)
@@ -51,36 +43,22 @@ pub(super) fn chained(random: &Random) -> Instance {
         .start_new_chain()
         .map(|item| item)
         .key_by(|item| item.key)
-        .flat_map_with_state(
-            "sum",
-            ValueSpec::new("sum"),
-            |_, item: Item, sum: &mut u64| {
-                *sum += item.n;
-                Some(Item { n: *sum, ..item })
-            },
-        )
+        .flat_map_with_state("sum", ValueSpec::new("sum"), |_, item: Item, sum: &mut u64| {
+            *sum += item.n;
+            Some(Item { n: *sum, ..item })
+        })
         .sink("sums", Probe::new("sums", &kept, &manners, Item::row));
         Ok(())
     };
     let (job, args) = (Box::new(job), Args::default());
-    Instance {
-        job,
-        args,
-        outputs,
-        equality: Equality::PerKey,
-        fold: Some(fold),
-        judge: None,
-    }
+    Instance { job, args, outputs, equality: Equality::PerKey, fold: Some(fold), judge: None }
 }
 
 /// Counts the records of each fine key below a coarse one.
 fn count_each(_: &u32, item: Item, counts: &mut BTreeMap<u64, u64>) -> Option<Item> {
     let count = counts.entry(item.key).or_default();
     *count += 1;
-    Some(Item {
-        text: count.to_string(),
-        ..item
-    })
+    Some(Item { text: count.to_string(), ..item })
 }
 
 /// Several operators read one gate, each into an exchange of its own, at different speeds.
@@ -99,10 +77,7 @@ pub(super) fn consumers(random: &Random) -> Instance {
         let keyed = flow
             .source(
                 "items",
-                items
-                    .records(records)
-                    .splits(splits)
-                    .assign_by(|item: &Item| item.key),
+                items.records(records).splits(splits).assign_by(|item: &Item| item.key),
             )
             .assign_timestamps(WatermarkStrategy::monotonous())
             .key_by(|item| item.key);
@@ -120,11 +95,9 @@ pub(super) fn consumers(random: &Random) -> Instance {
             .sink("out-many", probe("many"));
         keyed
             .clone()
-            .flat_map_with_state(
-                "few",
-                ValueSpec::new("seen"),
-                |_, item: Item, _: &mut u64| (item.n % 5 == 0).then_some(item),
-            )
+            .flat_map_with_state("few", ValueSpec::new("seen"), |_, item: Item, _: &mut u64| {
+                item.n.is_multiple_of(5).then_some(item)
+            })
             .key_by(|item| item.key)
             .flat_map_with_state("pass-few", ValueSpec::new("seen"), pass)
             .sink("out-few", probe("few"));
@@ -134,14 +107,7 @@ pub(super) fn consumers(random: &Random) -> Instance {
         Ok(())
     };
     let (job, args) = (Box::new(job), Args::default());
-    Instance {
-        job,
-        args,
-        outputs,
-        equality: Equality::PerKey,
-        fold: Some(fold),
-        judge: None,
-    }
+    Instance { job, args, outputs, equality: Equality::PerKey, fold: Some(fold), judge: None }
 }
 
 /// What each of the consumers hands on.
@@ -170,30 +136,18 @@ pub(super) fn straight(random: &Random) -> Instance {
     let (records, splits) = (draw.between(0, 3_000), draw.between(1, 4) as usize);
     let exchanged = draw.chance(50);
     let (outputs, manners) = (Outputs::default(), manners(random));
-    let mut fold = rows(
-        "straight",
-        (0..records)
-            .filter(|n| n % 3 > 0)
-            .map(|n| Item::new(0, n).row()),
-    );
+    let mut fold =
+        rows("straight", (0..records).filter(|n| n % 3 > 0).map(|n| Item::new(0, n).row()));
     if exchanged {
-        fold.extend(rows(
-            "exchanged",
-            (0..records).map(|n| Item::new(0, n).row()),
-        ));
+        fold.extend(rows("exchanged", (0..records).map(|n| Item::new(0, n).row())));
     }
     fold.retain(|_, rows| !rows.is_empty());
     let kept = outputs.clone();
     let job = move |flow: &Dataflow, _: &Args| {
         let probe = |name: &str| Probe::new(name, &kept, &manners, Item::row);
-        let items = || {
-            Generator::new(|n| (Item::new(0, n), n as i64))
-                .records(records)
-                .splits(splits)
-        };
-        flow.source("items", items())
-            .filter(|item| item.n % 3 > 0)
-            .sink("out", probe("straight"));
+        let items =
+            || Generator::new(|n| (Item::new(0, n), n as i64)).records(records).splits(splits);
+        flow.source("items", items()).filter(|item| item.n % 3 > 0).sink("out", probe("straight"));
         if exchanged {
             let others = flow.source("others", items()).rebalance();
             others.sink("out-exchanged", probe("exchanged"));
@@ -201,12 +155,5 @@ pub(super) fn straight(random: &Random) -> Instance {
         Ok(())
     };
     let (job, args) = (Box::new(job), Args::default());
-    Instance {
-        job,
-        args,
-        outputs,
-        equality: Equality::Multiset,
-        fold: Some(fold),
-        judge: None,
-    }
+    Instance { job, args, outputs, equality: Equality::Multiset, fold: Some(fold), judge: None }
 }

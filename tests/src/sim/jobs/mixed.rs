@@ -75,15 +75,9 @@ pub(super) fn mixed(random: &Random) -> Instance {
     fold.retain(|_, rows| !rows.is_empty());
     let kept = outputs.clone();
     let job = move |flow: &Dataflow, _: &Args| {
-        let builder = Builder {
-            flow,
-            outputs: kept.clone(),
-            manners: manners.clone(),
-            names: Cell::new(0),
-        };
-        let mut items = Generator::new(|n| (item(n), n as i64))
-            .records(records)
-            .splits(splits);
+        let builder =
+            Builder { flow, outputs: kept.clone(), manners: manners.clone(), names: Cell::new(0) };
+        let mut items = Generator::new(|n| (item(n), n as i64)).records(records).splits(splits);
         if let Some(rate) = rate {
             items = items.rate(rate);
         }
@@ -92,14 +86,7 @@ pub(super) fn mixed(random: &Random) -> Instance {
         Ok(())
     };
     let (job, args) = (Box::new(job), Args::default());
-    Instance {
-        job,
-        args,
-        outputs,
-        equality: Equality::Multiset,
-        fold: Some(fold),
-        judge: None,
-    }
+    Instance { job, args, outputs, equality: Equality::Multiset, fold: Some(fold), judge: None }
 }
 
 fn item(n: u64) -> Item {
@@ -107,9 +94,7 @@ fn item(n: u64) -> Item {
 }
 
 fn draw_ops(draw: &mut Random, depth: u64, size: &mut u64) -> Vec<Op> {
-    (0..draw.between(1, 5))
-        .map(|_| draw_op(draw, depth, size))
-        .collect()
+    (0..draw.between(1, 5)).map(|_| draw_op(draw, depth, size)).collect()
 }
 
 fn draw_op(draw: &mut Random, depth: u64, size: &mut u64) -> Op {
@@ -148,18 +133,11 @@ fn draw_op(draw: &mut Random, depth: u64, size: &mut u64) -> Op {
 }
 
 fn mapped(salt: u64, item: Item) -> Item {
-    Item {
-        key: mix(item.n ^ salt) % 97,
-        n: mix(item.n ^ salt),
-        text: item.text,
-    }
+    Item { key: mix(item.n ^ salt) % 97, n: mix(item.n ^ salt), text: item.text }
 }
 
 fn copies(count: u64, item: Item) -> impl Iterator<Item = Item> {
-    (0..count).map(move |copy| Item {
-        n: item.n ^ mix(copy + 1),
-        ..item.clone()
-    })
+    (0..count).map(move |copy| Item { n: item.n ^ mix(copy + 1), ..item.clone() })
 }
 
 fn grown(most: u64, item: Item) -> Item {
@@ -189,14 +167,8 @@ impl Account {
     fn one(&mut self, op: &Op, items: Vec<Item>) -> Vec<Item> {
         match op {
             Op::Map(salt) => items.into_iter().map(|item| mapped(*salt, item)).collect(),
-            Op::Filter(one_in) => items
-                .into_iter()
-                .filter(|item| item.n % one_in > 0)
-                .collect(),
-            Op::Copy(count) => items
-                .into_iter()
-                .flat_map(|item| copies(*count, item))
-                .collect(),
+            Op::Filter(one_in) => items.into_iter().filter(|item| item.n % one_in > 0).collect(),
+            Op::Copy(count) => items.into_iter().flat_map(|item| copies(*count, item)).collect(),
             Op::Grow(most) => items.into_iter().map(|item| grown(*most, item)).collect(),
             Op::Try(one_in, _) => {
                 let (refused, kept) = items.into_iter().partition(|item| refuses(*one_in, item));
@@ -263,16 +235,11 @@ impl Builder<'_> {
             }
             Op::Global => {
                 let own = self.flow.core();
-                items
-                    .global()
-                    .inspect(move |_| assert_eq!(own, 0, "global is core 0"))
-                    .boxed()
+                items.global().inspect(move |_| assert_eq!(own, 0, "global is core 0")).boxed()
             }
             Op::NewChain => items.start_new_chain().boxed(),
             Op::Boxed => items.boxed(),
-            Op::Inspect => items
-                .inspect(|item| assert!(item.text.len() < 3_000))
-                .boxed(),
+            Op::Inspect => items.inspect(|item| assert!(item.text.len() < 3_000)).boxed(),
             Op::Timestamps(periodic) => {
                 let strategy = WatermarkStrategy::bounded(Duration::from_secs(1));
                 let strategy = strategy.with_timestamps(|item: &Item| (item.n % 1_000) as i64);

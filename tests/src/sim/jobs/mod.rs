@@ -38,58 +38,19 @@ pub struct Instance {
 
 /// All jobs: seed `s` simulates job `s % CASES.len()`.
 pub const CASES: &[Case] = &[
-    Case {
-        name: "fraud-p by user",
-        make: fraud::by_user,
-    },
-    Case {
-        name: "mixed",
-        make: mixed::mixed,
-    },
-    Case {
-        name: "chained exchanges",
-        make: keyed::chained,
-    },
-    Case {
-        name: "times",
-        make: time::punctual,
-    },
-    Case {
-        name: "words",
-        make: text::words,
-    },
-    Case {
-        name: "consumers",
-        make: keyed::consumers,
-    },
-    Case {
-        name: "mixed",
-        make: mixed::mixed,
-    },
-    Case {
-        name: "fraud-p by index",
-        make: fraud::by_index,
-    },
-    Case {
-        name: "idleness",
-        make: time::idle,
-    },
-    Case {
-        name: "straight",
-        make: keyed::straight,
-    },
-    Case {
-        name: "explosion",
-        make: text::explosion,
-    },
-    Case {
-        name: "mixed",
-        make: mixed::mixed,
-    },
-    Case {
-        name: "late strategy",
-        make: time::behind_an_exchange,
-    },
+    Case { name: "fraud-p by user", make: fraud::by_user },
+    Case { name: "mixed", make: mixed::mixed },
+    Case { name: "chained exchanges", make: keyed::chained },
+    Case { name: "times", make: time::punctual },
+    Case { name: "words", make: text::words },
+    Case { name: "consumers", make: keyed::consumers },
+    Case { name: "mixed", make: mixed::mixed },
+    Case { name: "fraud-p by index", make: fraud::by_index },
+    Case { name: "idleness", make: time::idle },
+    Case { name: "straight", make: keyed::straight },
+    Case { name: "explosion", make: text::explosion },
+    Case { name: "mixed", make: mixed::mixed },
+    Case { name: "late strategy", make: time::behind_an_exchange },
 ];
 
 /// A record of the test jobs.
@@ -107,11 +68,7 @@ pub struct Item {
 impl Item {
     /// An item without text.
     pub fn new(key: u64, n: u64) -> Self {
-        Self {
-            key,
-            n,
-            text: String::new(),
-        }
+        Self { key, n, text: String::new() }
     }
 
     /// The item as it is compared: a long text by length and hash.
@@ -126,12 +83,7 @@ impl Item {
 fn manners(random: &Random) -> Manners {
     let mut own = random.fork("manners");
     let refuses = own.pick(&[0, 0, 10, 50, 90]);
-    Manners {
-        refuses,
-        punctual: true,
-        on_watermark: || {},
-        random: own,
-    }
+    Manners { refuses, punctual: true, on_watermark: || {}, random: own }
 }
 
 /// Rows that a fold has found, under a sink's name.

@@ -14,9 +14,8 @@ use crate::sim::probe::{Outputs, Probe};
 pub(super) fn words(random: &Random) -> Instance {
     let mut draw = random.fork("lines");
     let vocabulary = draw.magnitude(200);
-    let lines: Vec<String> = (0..draw.between(0, 200))
-        .map(|_| line(&mut draw, vocabulary))
-        .collect();
+    let lines: Vec<String> =
+        (0..draw.between(0, 200)).map(|_| line(&mut draw, vocabulary)).collect();
     let (outputs, manners) = (Outputs::default(), manners(random));
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let fold = lines.iter().flat_map(|line| line.split(' ')).map(|word| {
@@ -30,42 +29,25 @@ pub(super) fn words(random: &Random) -> Instance {
         flow.from_iter("lines", lines.clone())
             .flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>())
             .key_by(|word| word.clone())
-            .flat_map_with_state(
-                "count",
-                ValueSpec::new("n"),
-                |word: &String, _, n: &mut u64| {
-                    *n += 1;
-                    Some((word.clone(), *n))
-                },
-            )
+            .flat_map_with_state("count", ValueSpec::new("n"), |word: &String, _, n: &mut u64| {
+                *n += 1;
+                Some((word.clone(), *n))
+            })
             .sink("words", Probe::new("words", &kept, &manners, row));
         Ok(())
     };
     let (job, args) = (Box::new(job), Args::default());
-    Instance {
-        job,
-        args,
-        outputs,
-        equality: Equality::PerKey,
-        fold: Some(fold),
-        judge: None,
-    }
+    Instance { job, args, outputs, equality: Equality::PerKey, fold: Some(fold), judge: None }
 }
 
 fn line(draw: &mut Random, vocabulary: u64) -> String {
     let word = |word: u64| format!("w{word}{}", "x".repeat((word % 40) as usize));
     let words = draw.between(1, 20);
-    (0..words)
-        .map(|_| word(draw.below(vocabulary)))
-        .collect::<Vec<_>>()
-        .join(" ")
+    (0..words).map(|_| word(draw.below(vocabulary))).collect::<Vec<_>>().join(" ")
 }
 
 fn row((word, count): &(String, u64)) -> (u64, String) {
-    (
-        thalweg::key::hash(word.as_bytes()),
-        format!("{word} {count}"),
-    )
+    (thalweg::key::hash(word.as_bytes()), format!("{word} {count}"))
 }
 
 /// Texts of any length, up to many buffers, and a thousand records out of one.
@@ -73,17 +55,9 @@ pub(super) fn explosion(random: &Random) -> Instance {
     let mut draw = random.fork("items");
     let text_max = draw.pick(&[1, 300, 20_000]);
     let items: Vec<Item> = (0..draw.between(1, 12))
-        .map(|n| Item {
-            key: draw.below(4),
-            n,
-            text: text(draw.magnitude(text_max), n),
-        })
+        .map(|n| Item { key: draw.below(4), n, text: text(draw.magnitude(text_max), n) })
         .collect();
-    let copies = if text_max > 1_000 {
-        draw.between(1, 20)
-    } else {
-        draw.pick(&[3, 1_000])
-    };
+    let copies = if text_max > 1_000 { draw.between(1, 20) } else { draw.pick(&[3, 1_000]) };
     let (outputs, manners) = (Outputs::default(), manners(random));
     let fold = items.iter().flat_map(|item| copied(item.clone(), copies));
     let fold = rows("copies", fold.map(|item| item.row()).collect::<Vec<_>>());
@@ -106,27 +80,13 @@ pub(super) fn explosion(random: &Random) -> Instance {
         Ok(())
     };
     let (job, args) = (Box::new(job), Args::default());
-    Instance {
-        job,
-        args,
-        outputs,
-        equality: Equality::Multiset,
-        fold: Some(fold),
-        judge: None,
-    }
+    Instance { job, args, outputs, equality: Equality::Multiset, fold: Some(fold), judge: None }
 }
 
 fn copied(item: Item, copies: u64) -> Vec<Item> {
-    (0..copies)
-        .map(|copy| Item {
-            n: item.n * 1_000 + copy,
-            ..item.clone()
-        })
-        .collect()
+    (0..copies).map(|copy| Item { n: item.n * 1_000 + copy, ..item.clone() }).collect()
 }
 
 fn text(len: u64, n: u64) -> String {
-    char::from(b'a' + (n % 26) as u8)
-        .to_string()
-        .repeat(len as usize)
+    char::from(b'a' + (n % 26) as u8).to_string().repeat(len as usize)
 }

@@ -33,11 +33,8 @@ fn setting(random: &Random, silence_max: u64) -> Setting {
         silence_max,
     };
     let strategy = WatermarkStrategy::bounded(Duration::from_millis(disorder_ms));
-    let strategy = if draw.chance(50) {
-        strategy.with_timestamps(|event: &Event| event.ts)
-    } else {
-        strategy
-    };
+    let strategy =
+        if draw.chance(50) { strategy.with_timestamps(|event: &Event| event.ts) } else { strategy };
     let mut manners = manners(random);
     manners.on_watermark = || seen!("a watermark reached a sink behind several splits");
     let periodic = draw.chance(50);
@@ -48,32 +45,15 @@ fn setting(random: &Random, silence_max: u64) -> Setting {
         strategy
     };
     let script = Script::draw(random.fork("script"), &manner);
-    Setting {
-        script,
-        strategy,
-        periodic,
-        manners,
-        first: true,
-        behind: false,
-    }
+    Setting { script, strategy, periodic, manners, first: true, behind: false }
 }
 
 fn instance(setting: Setting) -> Instance {
-    let Setting {
-        script,
-        strategy,
-        manners,
-        first,
-        behind,
-        ..
-    } = setting;
+    let Setting { script, strategy, manners, first, behind, .. } = setting;
     let outputs = Outputs::default();
     let fold = script.events().map(row);
     let fold = rows("events", fold.collect::<Vec<_>>());
-    let fold = fold
-        .into_iter()
-        .filter(|(_, rows)| !rows.is_empty())
-        .collect();
+    let fold = fold.into_iter().filter(|(_, rows)| !rows.is_empty()).collect();
     let kept = outputs.clone();
     let job = move |flow: &Dataflow, _: &Args| {
         let probe = Probe::new("events", &kept, &manners, row);
@@ -91,29 +71,17 @@ fn instance(setting: Setting) -> Instance {
             },
         );
         match behind {
-            true => events
-                .assign_timestamps(strategy.clone())
-                .sink("out", probe),
+            true => events.assign_timestamps(strategy.clone()).sink("out", probe),
             false => events.sink("out", probe),
         }
         Ok(())
     };
     let (job, args) = (Box::new(job), Args::default());
-    Instance {
-        job,
-        args,
-        outputs,
-        equality: Equality::PerKey,
-        fold: Some(fold),
-        judge: None,
-    }
+    Instance { job, args, outputs, equality: Equality::PerKey, fold: Some(fold), judge: None }
 }
 
 fn row(event: &Event) -> (u64, String) {
-    (
-        u64::from(event.split),
-        format!("{} {}", event.index, event.ts),
-    )
+    (u64::from(event.split), format!("{} {}", event.index, event.ts))
 }
 
 /// No split is ever declared idle, so no record may come late, whatever the schedule is.
