@@ -55,7 +55,8 @@ fn main() -> std::io::Result<ExitCode> {
             latency(&arguments, rate, idle, &mut report);
         }
     }
-    let is_valid = report.finish()?;
+    // A short run on a busy machine says that the bench works, not what it measures.
+    let is_valid = report.finish()? || arguments.options.quick;
     Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
