@@ -5,8 +5,8 @@
 //! sleeping core, reads no clock and starts no thread.
 //!
 //! From the bottom up: [`pool`] owns memory, [`batch`] lays records out in it, [`frame`] and
-//! [`channel`] order and pay for pages, [`mod@ring`] and [`doorbell`] move them between two threads,
-//! [`mod@link`] puts these together.
+//! [`channel`] order and pay for pages, [`mod@ring`] and [`doorbell`] move them between two
+//! threads, [`mod@link`] puts these together.
 
 pub mod batch;
 pub mod channel;
