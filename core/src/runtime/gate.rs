@@ -391,6 +391,8 @@ impl<T: Record> GatePort for Gate<T> {
         self.finish()?;
         Ok(if self.ended {
             Ran::Ended
+        } else if budget == 0 {
+            Ran::Behind
         } else if worked {
             Ran::Worked
         } else if self.stopped() {

@@ -49,6 +49,8 @@ pub(crate) enum Ran {
     Idle,
     /// It took something.
     Worked,
+    /// It used its whole budget: more is waiting.
+    Behind,
     /// It stopped because an output is out of credit.
     Blocked,
     /// Its input has ended.
@@ -57,6 +59,6 @@ pub(crate) enum Ran {
 
 impl Ran {
     pub(crate) fn worked(self) -> bool {
-        self == Ran::Worked
+        matches!(self, Ran::Worked | Ran::Behind)
     }
 }

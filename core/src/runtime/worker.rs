@@ -10,19 +10,25 @@ use std::sync::Arc;
 
 use thalweg_net::{LinkReceiver, LinkSender, Page};
 
-use super::Core;
 use super::audit::{GateView, OutputView};
 use super::exchange::{Outlet, OutputPort};
 use super::gate::GatePort;
 use super::pulse::Pulse;
 use super::sink_task::SinkPort;
 use super::source_task::SourceTask;
+use super::{Core, Ran};
 use crate::config::NetworkConfig;
 use crate::operator::Blame;
 use crate::{Error, Result};
 
 /// Records that a task may take in one turn.
 const BUDGET: usize = 1024;
+
+/// A source reads this fraction of the budget while input that has arrived waits on its core: were
+/// it to read as much as is consumed, a backlog would never go away, and the cores that send to this
+/// one would live from one returned buffer to the next. It is not nothing, since the other cores
+/// wait for this source's watermarks.
+const BUDGET_BEHIND: usize = 8;
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,7 +202,7 @@ impl Worker {
     }
 
     fn run_tasks(&mut self) -> Result<bool> {
-        let mut worked = false;
+        let (mut worked, mut behind) = (false, false);
         for &edge in &self.order {
             let Some(gate) = &self.gates[edge] else { continue };
             let mut inner = gate.inner.borrow_mut();
@@ -205,19 +211,22 @@ impl Worker {
                 self.core.refresh_nanos();
                 self.pulse.enter(gate.node);
                 let ran = Blame::call(&gate.name, || inner.run(self.budget));
-                worked |= ran.map_err(|error| error.in_operator(&gate.name))?.worked();
+                let ran = ran.map_err(|error| error.in_operator(&gate.name))?;
+                worked |= ran.worked();
+                behind |= ran == Ran::Behind;
             }
             while let Some((sender, channel, buffer)) = inner.next_return() {
                 worked = true;
                 give_back(&mut self.links, &self.outputs, sender, channel, buffer);
             }
         }
+        let budget = if behind { self.budget.div_ceil(BUDGET_BEHIND) } else { self.budget };
         for source in &mut self.sources {
             if source.ready()? {
                 self.core.pressure.set(false);
                 self.core.refresh_nanos();
                 self.pulse.enter(source.node);
-                let ran = Blame::call(&source.name, || source.inner.run(self.budget));
+                let ran = Blame::call(&source.name, || source.inner.run(budget));
                 worked |= ran.map_err(|error| error.in_operator(&source.name))?.worked();
             } else {
                 source.inner.hold();
