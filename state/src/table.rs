@@ -166,7 +166,7 @@ impl<K: Key, V> Table<K, V> {
 
     /// Like [`get_or_insert_with`](Self::get_or_insert_with), and tells when the entry was last
     /// changed.
-    #[inline]
+    #[inline(always)]
     pub fn slot(
         &mut self,
         key: KeyRef<'_>,

@@ -135,7 +135,7 @@ impl<K: Key, V: Row> Store<K, V> {
     }
 
     /// A row to change, made by `init` if it is not there or not seen any more; counts as a write.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get_or_insert_with(
         &mut self,
         key: KeyRef<'_>,
@@ -296,6 +296,7 @@ impl<K: Key, V: Row> Expiring<K, V> {
         None
     }
 
+    #[inline(never)]
     fn get_or_insert_with(
         &mut self,
         key: KeyRef<'_>,
