@@ -1,10 +1,12 @@
 //! Keyed state of one shard: what a key is, where it lives, and when it ends.
 //!
 //! A shard belongs to one core and is touched by nobody else, so nothing in here locks, does input
-//! or output, or reads a clock: time and epochs are arguments. The crate knows keys, values and
-//! bytes; streams and operators are the concern of the crates above.
+//! or output, or reads a clock: time and epochs are arguments. Only the cold tier keeps files, with
+//! threads of its own. The crate knows keys, values and bytes; streams and operators are the
+//! concern of the crates above.
 
 pub mod codec;
+pub mod cold;
 pub mod group;
 pub mod key;
 pub mod macros;

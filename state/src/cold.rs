@@ -1,0 +1,82 @@
+//! The cold tier of one core: rows that have left the table, sorted by key.
+//!
+//! A core hands over whole runs of rows and whole batches of keys, and takes answers back when it
+//! polls; neither blocks. A run is readable from the moment its [`Answer::Stored`] is given back.
+//! Until then whoever evicted its rows keeps them: an answer to a fetch may or may not show a run
+//! that is still on its way. Runs take effect in the order in which they are given, so the later
+//! of two wins, and a tombstone wins over whatever was there.
+
+mod error;
+mod fetch;
+mod memory;
+#[cfg(test)]
+mod model;
+mod run;
+
+pub use error::ColdError;
+pub use fetch::{Fetch, Rows};
+pub use memory::MemoryTier;
+pub use run::{Row, Run};
+
+/// A state's column on one core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ColumnId(pub u32);
+
+/// What became of a run or a fetch.
+#[derive(Debug)]
+pub enum Answer {
+    /// The run can be read: every fetch and every [`ColdTier::get`] from now on sees it.
+    Stored {
+        /// The run's number.
+        run: u64,
+    },
+    /// The rows of a fetch, in the order in which its keys were added.
+    Fetched {
+        /// The fetch as it was given.
+        fetch: Fetch,
+        /// One row for each of its keys.
+        rows: Rows,
+    },
+    /// The tier is of no use any more (a full disk, a damaged file): the attempt ends with this.
+    Failed(ColdError),
+}
+
+/// The cold rows of one core.
+///
+/// Only the core's own thread calls these, and only [`ColdTier::get`] and [`ColdTier::column`] may
+/// block. Columns come first, then rows. Runs are answered in the order in which they were given,
+/// and so are fetches, but neither waits for the other. After [`Answer::Failed`] nothing that was
+/// outstanding is answered any more, and whatever is given later fails with the same error.
+pub trait ColdTier {
+    /// The column of the state of this name, made if it is new. Comes before its first row.
+    ///
+    /// # Errors
+    /// The column cannot be made.
+    fn column(&mut self, name: &str) -> Result<ColumnId, ColdError>;
+
+    /// An empty run; with the memory of one that was stored, where there is one.
+    fn run(&mut self, id: u64, column: ColumnId) -> Run {
+        Run::new(id, column)
+    }
+
+    /// Hands a run over; it is sorted off the core.
+    fn store(&mut self, run: Run);
+
+    /// Asks for the rows of some keys.
+    fn fetch(&mut self, fetch: Fetch);
+
+    /// The next answer, if there is one; never blocks.
+    fn poll(&mut self) -> Option<Answer>;
+
+    /// Whether an answer is still to come.
+    fn busy(&self) -> bool;
+
+    /// Memory of the runs that were given and whose [`Answer::Stored`] was not yet taken, in bytes.
+    fn backlog_bytes(&self) -> usize;
+
+    /// Reads one row and waits for it: a miss that nobody foresaw.
+    ///
+    /// # Errors
+    /// The row cannot be read.
+    fn get(&mut self, column: ColumnId, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError>;
+}
