@@ -18,7 +18,7 @@ pub use codec::{CodecError, Encoder, State};
 pub use group::{OwnerTable, key_group};
 pub use key::{Key, KeyError, KeyRef, KeySink};
 pub use rkyv;
-pub use table::Table;
+pub use table::{Room, Table};
 pub use thalweg_derive::{Key, record};
 pub use timers::{Timer, TimerRef, Timers};
 pub use ttl::{Ttl, UpdateType, Visibility};

@@ -7,12 +7,18 @@
 //! into a second table and releases the first one piece by piece, so no call ever waits for a whole
 //! table. The caller hashes a batch first, calls [`Table::prefetch`] some 16 keys ahead, and finds
 //! the lines in the cache when it gets to them.
+//!
+//! Where memory is bounded the tables of a core share its [`Room`]: one that cannot grow fills up
+//! further, and its owner lets entries go to the cold tier, with the table as the clock that says
+//! which were not used lately and which changed since they were last stored.
 
 mod access;
+mod cold;
 mod entry;
 mod lines;
 mod pair;
 mod rehash;
+mod room;
 mod slab;
 mod walk;
 
@@ -20,10 +26,13 @@ mod walk;
 mod model;
 
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 use crate::key::{Key, KeyRef};
 
+pub use cold::{Candidate, Fate, Made};
 pub use entry::{Entry, Occupied, Slot, Vacant};
+pub use room::Room;
 pub use walk::{EntryRef, Iter};
 
 use access::Place;
@@ -34,6 +43,10 @@ use slab::Slab;
 
 /// Least number of lines of a table.
 const LINES_MIN: usize = 16;
+
+/// How many runs of a table may be on their way to the cold tier at the same time: an entry knows
+/// its own by a number from 1 to this.
+pub const RUNS_MAX: u8 = 3;
 
 /// A hash table from keys to values with an epoch per entry.
 ///
@@ -47,7 +60,10 @@ pub struct Table<K: Key, V> {
     used: usize,
     /// The table that `lines` replaces, while its entries are still being moved.
     old: Option<Box<Migration>>,
+    /// As soon as so many lines are in use the table needs another one.
+    full_at: usize,
     slab: Slab<Pair<K, V>>,
+    room: Rc<Room>,
     /// The table never shrinks below this many lines.
     lines_floor: usize,
     heap_bytes: isize,
@@ -63,11 +79,18 @@ impl<K: Key, V> Table<K, V> {
             live: 0,
             used: 0,
             old: None,
+            full_at: count / 2,
             slab: Slab::new(),
+            room: Rc::default(),
             lines_floor: count,
             heap_bytes: 0,
             owns: PhantomData,
         }
+    }
+
+    /// Bounds the growth of this table and of all others that share `room`.
+    pub fn set_room(&mut self, room: Rc<Room>) {
+        self.room = room;
     }
 
     /// Number of entries.
@@ -83,11 +106,18 @@ impl<K: Key, V> Table<K, V> {
     }
 
     /// Memory that the table takes up: lines, slab, and what [`adjust_heap`](Self::adjust_heap) was
-    /// told.
+    /// told. While a rehash fills new lines front to back, those count that it has come to.
     pub fn bytes(&self) -> usize {
-        let old = self.old.as_ref().map_or(0, |old| old.lines.bytes());
-        let own = self.lines.bytes() + old + self.slab.bytes();
-        own.saturating_add_signed(self.heap_bytes)
+        let lines = match &self.old {
+            None => self.lines.bytes(),
+            Some(old) if self.lines.is_mapped() => {
+                let parts = old.lines.count() / LINES_MIN;
+                let filled = self.lines.bytes() / parts * (old.cursor / LINES_MIN).min(parts);
+                old.lines.bytes() + filled
+            }
+            Some(old) => old.lines.bytes() + self.lines.bytes(),
+        };
+        (lines + self.slab.bytes()).saturating_add_signed(self.heap_bytes)
     }
 
     /// Accounts for memory that keys and values own, by the change since the last call.
@@ -173,6 +203,18 @@ impl<K: Key, V> Table<K, V> {
         epoch: u64,
         init: impl FnOnce() -> V,
     ) -> Slot<'_, K, V> {
+        self.slot_with(key, epoch, || Made::New(init()))
+    }
+
+    /// Like [`slot`](Self::slot) for a table above a cold tier: `make` says where the value of a
+    /// key that is not in the table comes from.
+    #[inline(always)]
+    pub fn slot_with(
+        &mut self,
+        key: KeyRef<'_>,
+        epoch: u64,
+        make: impl FnOnce() -> Made<V>,
+    ) -> Slot<'_, K, V> {
         if self.old.is_none()
             && let Some(index) = self.probe(key)
         {
@@ -181,21 +223,21 @@ impl<K: Key, V> Table<K, V> {
             let pair = self.pair_mut(place);
             return Slot { key: &pair.key, value: &mut pair.value, changed_in };
         }
-        self.slot_anew(key, epoch, init)
+        self.slot_anew(key, epoch, make)
     }
 
-    /// The part of [`slot`](Self::slot) that new keys and rehashes take.
+    /// The part of [`slot_with`](Self::slot_with) that new keys and rehashes take.
     #[inline(never)]
     fn slot_anew(
         &mut self,
         key: KeyRef<'_>,
         epoch: u64,
-        init: impl FnOnce() -> V,
+        make: impl FnOnce() -> Made<V>,
     ) -> Slot<'_, K, V> {
         self.rehash_some();
         let (place, changed_in) = match self.find(key) {
             Some(place) => (place, Some(self.mark(place, epoch))),
-            None => (self.insert_new(key, epoch, init), None),
+            None => self.insert_made(key, epoch, make),
         };
         let pair = self.pair_mut(place);
         Slot { key: &pair.key, value: &mut pair.value, changed_in }

@@ -101,7 +101,7 @@ impl<K: Key, V> Table<K, V> {
     }
 
     #[inline]
-    fn lines_of(&self, place: Place) -> &Lines {
+    pub(super) fn lines_of(&self, place: Place) -> &Lines {
         match &self.old {
             Some(old) if place.in_old => &old.lines,
             _ => &self.lines,
@@ -109,7 +109,7 @@ impl<K: Key, V> Table<K, V> {
     }
 
     #[inline]
-    fn line_mut(&mut self, place: Place) -> &mut Line {
+    pub(super) fn line_mut(&mut self, place: Place) -> &mut Line {
         match &mut self.old {
             Some(old) if place.in_old => old.lines.line_mut(place.index),
             _ => self.lines.line_mut(place.index),
@@ -179,6 +179,10 @@ impl<K: Key, V> Table<K, V> {
         init: impl FnOnce() -> V,
     ) -> Place {
         let pair = Pair { key: decode(key.bytes), value: init() };
+        self.insert_pair(key, epoch, pair)
+    }
+
+    pub(super) fn insert_pair(&mut self, key: KeyRef<'_>, epoch: u64, pair: Pair<K, V>) -> Place {
         self.make_room();
         let place = self.claim(key.hash);
         if Pair::<K, V>::INLINE {
@@ -277,7 +281,7 @@ impl<K: Key, V> Drop for Table<K, V> {
 
 #[cold]
 #[inline(never)]
-fn decode<K: Key>(bytes: &[u8]) -> K {
+pub(super) fn decode<K: Key>(bytes: &[u8]) -> K {
     match K::decode(bytes) {
         Ok(key) => key,
         Err(error) => panic!("key {bytes:02x?} of {}: {error}", std::any::type_name::<K>()),

@@ -34,6 +34,21 @@ const REMOVED: u64 = 2;
 /// The entry was accessed since the bit was last cleared.
 const REFERENCED: u64 = 4;
 
+/// The entry changed since it was last given to the cold tier.
+const DIRTY: u64 = 8;
+
+/// The cold tier may hold a row of this key, be it an older one.
+const STORED: u64 = 16;
+
+/// Where the number of the run begins with which the entry is on its way to the cold tier.
+const RUN_SHIFT: u32 = 5;
+
+/// The number of that run; 0: it is on its way with none.
+const RUN: u64 = (super::RUNS_MAX as u64) << RUN_SHIFT;
+
+/// What a change leaves alone.
+const KEPT: u64 = STORED | RUN;
+
 /// Bits of `meta` below the epoch.
 const EPOCH_SHIFT: u32 = 8;
 
@@ -68,11 +83,67 @@ impl Line {
         self.meta >> EPOCH_SHIFT
     }
 
-    /// Makes the line that of an entry accessed in `epoch`.
+    #[inline]
+    pub(super) fn is_referenced(&self) -> bool {
+        self.meta & REFERENCED != 0
+    }
+
+    #[inline]
+    pub(super) fn is_dirty(&self) -> bool {
+        self.meta & DIRTY != 0
+    }
+
+    #[inline]
+    pub(super) fn is_stored(&self) -> bool {
+        self.meta & STORED != 0
+    }
+
+    /// The run with which the entry is on its way to the cold tier; 0: none.
+    #[inline]
+    pub(super) fn run(&self) -> u8 {
+        ((self.meta & RUN) >> RUN_SHIFT) as u8
+    }
+
+    /// Makes the line that of an entry changed in `epoch`.
     #[inline]
     pub(super) fn occupy(&mut self, epoch: u64) {
         debug_assert!(epoch >> (u64::BITS - EPOCH_SHIFT) == 0, "epoch {epoch} exceeds 56 bits");
-        self.meta = epoch << EPOCH_SHIFT | REFERENCED | OCCUPIED;
+        self.meta = epoch << EPOCH_SHIFT | self.meta & KEPT | DIRTY | REFERENCED | OCCUPIED;
+    }
+
+    /// Notes that the cold tier may hold a row of the entry's key.
+    #[inline]
+    pub(super) fn set_stored(&mut self) {
+        self.meta |= STORED;
+    }
+
+    /// Makes the entry one that is as the cold tier has it, last changed before all epochs.
+    #[inline]
+    pub(super) fn set_restored(&mut self) {
+        self.meta = STORED | REFERENCED | OCCUPIED;
+    }
+
+    /// Notes that the entry, as it is, is on its way with a run.
+    #[inline]
+    pub(super) fn send_with(&mut self, run: u8) {
+        debug_assert!((1..=super::RUNS_MAX).contains(&run), "run {run}");
+        self.meta = self.meta & !(DIRTY | REFERENCED | RUN) | STORED | u64::from(run) << RUN_SHIFT;
+    }
+
+    /// Notes that the run has arrived.
+    #[inline]
+    pub(super) fn arrive(&mut self) {
+        self.meta &= !RUN;
+    }
+
+    #[inline]
+    pub(super) fn refer(&mut self) {
+        self.meta |= REFERENCED;
+    }
+
+    #[inline]
+    pub(super) fn age(&mut self) {
+        self.meta &= !REFERENCED;
     }
 
     #[inline]
@@ -131,6 +202,11 @@ impl Lines {
     /// Memory that was not given back.
     pub(super) fn bytes(&self) -> usize {
         self.count * size_of::<Line>() - self.released
+    }
+
+    /// Whether memory is taken up page by page as lines are first used.
+    pub(super) fn is_mapped(&self) -> bool {
+        matches!(self.memory, Memory::Mapped { .. })
     }
 
     #[inline]

@@ -6,13 +6,17 @@
 //! is touched page by page in order, never all over. The quota is such that a rehash ends before a
 //! table fills up: the proportions are spelled out at `make_room`.
 
-use super::Table;
 use super::access::Place;
-use super::lines::Lines;
+use super::lines::{Line, Lines};
+use super::pair::Pair;
+use super::{LINES_MIN, Table};
 use crate::key::Key;
 
 /// Entries that one change moves at most.
 const MOVED_MAX: usize = 4;
+
+/// Entries that one change moves at most if the new table is crowded from the beginning.
+const MOVED_MAX_CROWDED: usize = 16;
 
 /// Lines that one change passes at most.
 const PASSED_MAX: usize = 32;
@@ -27,6 +31,8 @@ pub(super) struct Migration {
     /// From this home line on, entries may have gone to the new table before their turn: those of a
     /// run that goes past the last line.
     pub(super) ahead_from: usize,
+    /// Entries that one change moves at most.
+    quota: usize,
 }
 
 impl Migration {
@@ -68,7 +74,7 @@ impl<K: Key, V> Table<K, V> {
         };
         let end = (old.cursor + PASSED_MAX).min(old.lines.count());
         let mut moved = 0;
-        while old.cursor < end && moved < MOVED_MAX {
+        while old.cursor < end && moved < old.quota {
             let line = old.lines.line(old.cursor);
             old.cursor += 1;
             if !line.is_occupied() {
@@ -99,35 +105,71 @@ impl<K: Key, V> Table<K, V> {
     /// new table has `2 n` lines, and they have moved after `n / 8` changes: neither is the old one
     /// then filled beyond 5/8 nor the new one beyond 5/16. Otherwise marks of removed entries fill
     /// the table; a new one of `n` lines has room for `n / 4` more. Shrinking leaves room for
-    /// `n / 16` and takes at most `3 n / 64` changes.
+    /// `n / 16` and takes at most `3 n / 64` changes. A table without room for `2 n` lines fills up
+    /// to 7/8 first; the marks in it go while less than 3/4 hold entries, and above that it grows
+    /// all the same: an entry in use is never refused.
     #[inline]
     pub(super) fn make_room(&mut self) {
-        let count = self.lines.count();
-        if self.used >= count / 2 {
-            self.grow(count);
+        if self.used >= self.full_at {
+            self.grow();
         }
     }
 
     #[cold]
-    fn grow(&mut self, count: usize) {
+    fn grow(&mut self) {
         while self.old.is_some() {
             self.rehash_step();
         }
-        if self.used >= count / 2 {
-            let crowded = self.live >= count / 4;
-            self.start_rehash(if crowded { count * 2 } else { count });
+        let count = self.lines.count();
+        if self.used < self.full_at {
+            return;
+        }
+        let crowded = self.live >= count / 4;
+        if !crowded {
+            self.start_rehash(count);
+        } else if self.room.take(count * size_of::<Line>()) {
+            self.start_rehash(count * 2);
+        } else if self.used < eighths(count, 7) {
+            self.full_at = eighths(count, 7);
+        } else {
+            self.start_rehash(if self.live < eighths(count, 6) { count } else { count * 2 });
         }
     }
 
     #[cold]
     pub(super) fn start_rehash(&mut self, count: usize) {
         assert!(self.old.is_none(), "a rehash is under way");
+        let crowded = self.live > count / 4;
+        let quota = if crowded { MOVED_MAX_CROWDED } else { MOVED_MAX };
         let lines = std::mem::replace(&mut self.lines, Lines::new(count));
-        self.old =
-            Some(Box::new(Migration { lines, cursor: 0, live: self.live, ahead_from: usize::MAX }));
+        let (live, ahead_from) = (self.live, usize::MAX);
+        self.old = Some(Box::new(Migration { lines, cursor: 0, live, ahead_from, quota }));
+        self.full_at = if crowded { eighths(count, 7) } else { count / 2 };
         self.live = 0;
         self.used = 0;
     }
+
+    /// How many entries the table takes with `room` bytes more, at a load that leaves look-ups
+    /// short.
+    pub fn entries_max(&self, room: usize) -> usize {
+        let count = self.lines.count();
+        let doubles = room >= count * size_of::<Line>();
+        let lines = if doubles { usize::MAX } else { eighths(count, 6) };
+        lines.min(if Pair::<K, V>::INLINE { usize::MAX } else { self.slab.values_max(room) })
+    }
+
+    /// Starts a smaller table if what is left fits into one of half the size: for a table that had
+    /// to grow without room.
+    pub fn shrink_if_roomy(&mut self) {
+        let count = self.lines.count();
+        if self.old.is_none() && count > LINES_MIN && self.live <= eighths(count, 3) {
+            self.start_rehash(count / 2);
+        }
+    }
+}
+
+fn eighths(count: usize, eighths: usize) -> usize {
+    count / 8 * eighths
 }
 
 #[cfg(test)]

@@ -54,6 +54,14 @@ impl<T> Slab<T> {
         self.allocated * (size_of::<Cell<T>>() << Self::SHIFT)
     }
 
+    /// How many values fit in `room` bytes more: a sixteenth stays free, since the last cells of
+    /// every chunk are rarely free at the same time.
+    pub(super) fn values_max(&self, room: usize) -> usize {
+        let chunks = self.allocated + room / (size_of::<Cell<T>>() << Self::SHIFT);
+        let cells = chunks << Self::SHIFT;
+        cells - cells / 16
+    }
+
     /// Stores a value and returns its index.
     pub(super) fn insert(&mut self, value: T) -> u32 {
         let number = self.open_chunk();
