@@ -96,6 +96,7 @@ pub(crate) fn build(
     env: Environment,
     links: Vec<Option<Link>>,
 ) -> Result<(Worker, JobGraph)> {
+    core.budget.bound(&env.memory);
     let flow = Flow::new(Mode::Run, core, env);
     job(&Dataflow { flow: Rc::clone(&flow) }, args)?;
     let graph = flow.graph.borrow().clone();

@@ -3,7 +3,11 @@
 //! Every state has one table per core. Handles refer to the key of the record or timer that is
 //! being processed; the operator sets it, prefetches the tables and lets expired values go.
 
+mod budget;
+mod cold;
+mod encoding;
 mod folding;
+mod held;
 mod list;
 mod map;
 mod row;
@@ -20,6 +24,8 @@ pub use states::States;
 pub use thalweg_state::{Ttl, UpdateType, Visibility};
 pub use value::{StateMut, ValueState};
 
+pub(crate) use budget::{Budget, StateMemory};
+pub(crate) use held::Held;
 pub(crate) use row::{RowKey, row_hash};
 pub(crate) use scope::Scope;
 pub(crate) use states::StateTables;
@@ -30,7 +36,20 @@ use std::marker::PhantomData;
 
 use thalweg_state::State;
 
+use crate::Result;
 use crate::graph::StateInfo;
+
+/// State whose rows may be cold, as its gate sees it between two runs.
+pub trait ColdState {
+    /// Takes in what the cold tier has answered.
+    fn settle(&mut self) -> Result<()>;
+    /// Whether [`ColdState::evict`] has something to do.
+    fn has_leavers(&self) -> bool;
+    /// Lets some rows leave, none that is held; true if it made progress and is not done.
+    fn evict(&mut self, held: &Held) -> Result<bool>;
+    /// Whether it had better not be used until rows that are on their way have left.
+    fn is_choked(&self) -> bool;
+}
 
 /// Declares a state of a keyed process; a string is a declaration with nothing but a name.
 ///
@@ -65,6 +84,11 @@ impl StateSpec {
     pub fn expect_keys(mut self, keys: usize) -> Self {
         self.keys = keys;
         self
+    }
+
+    /// The rows of a list or map that hold it together: they do not expire by themselves.
+    pub(crate) fn heads(&self) -> Self {
+        Self { name: format!("{}/heads", self.name), ttl: None, keys: self.keys }
     }
 
     pub(crate) fn info(&self, kind: &'static str, fingerprint: u64) -> StateInfo {

@@ -23,7 +23,7 @@ pub(crate) use folder::{Folder, cpus};
 
 mod cluster;
 
-pub use cluster::{Cluster, ClusterOptions};
+pub use cluster::{Cluster, ClusterOptions, StateBound};
 
 use crate::dataflow::{Collected, Dataflow, Stream};
 use crate::job::{Args, run_local};

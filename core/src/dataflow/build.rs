@@ -15,6 +15,7 @@ use crate::runtime::{
 };
 use crate::sink::SinkContext;
 use crate::source::SourceContext;
+use crate::state::StateMemory;
 use crate::{Error, Result};
 
 use super::Tag;
@@ -38,6 +39,7 @@ pub(crate) struct Environment {
     pub(crate) side_cpus: SideCpus,
     pub(crate) checkpoints: bool,
     pub(crate) max_parallelism: u32,
+    pub(crate) memory: StateMemory,
     /// Where side outputs go that the job does not use: for tests.
     pub(crate) captured: Option<Rc<Captured>>,
 }
@@ -52,6 +54,7 @@ impl Environment {
             side_cpus: SideCpus::default(),
             checkpoints: false,
             max_parallelism: thalweg_state::group::default_max_parallelism(cores),
+            memory: StateMemory::default(),
             captured: None,
         }
     }

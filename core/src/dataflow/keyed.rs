@@ -116,7 +116,7 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         name: &str,
         make: impl FnOnce(&mut States<K>) -> P,
     ) -> Stream<P::Out, KeyedRoot<T, Process<K, P>>> {
-        let mut states = States::new(Rc::clone(&self.flow.core));
+        let mut states = States::new(Rc::clone(&self.flow.core), name);
         let process = make(&mut states);
         let (tables, infos, checked) = states.finish();
         if let Err(error) = checked {

@@ -10,7 +10,7 @@ use super::{Blame, Feed, SplitEvent};
 use crate::Result;
 use crate::record::Record;
 use crate::runtime::{Core, PageConsumer};
-use crate::state::{StateSpec, Store, ValueSpec};
+use crate::state::{ColdState, Held, StateSpec, Store, ValueSpec};
 use crate::time::{Stamp, Timestamp};
 use thalweg_state::{Key, KeyRef, State};
 
@@ -55,7 +55,7 @@ pub struct FlatMapWithState<K: Key, S: State, F> {
 
 impl<K: Key, S: State, F> FlatMapWithState<K, S, F> {
     pub(crate) fn new(name: Rc<str>, core: Rc<Core>, state: ValueSpec<S>, user: F) -> Self {
-        let store = Store::new(Rc::clone(&core), &StateSpec::from(state));
+        let store = Store::new(Rc::clone(&core), &name, &StateSpec::from(state));
         Self { name, core, store, round_at: i64::MAX, user }
     }
 }
@@ -94,6 +94,30 @@ where
     F: FnMut(&K, T, &mut S) -> I + 'static,
     N: Feed<I::Item>,
 {
+    fn prepare(&mut self, page: &PageView<'_, T>, from: usize) -> Result<bool> {
+        let store = &mut self.operator.store;
+        if !store.is_cold() {
+            return Ok(true);
+        }
+        let mut ready = true;
+        for index in from..page.len() {
+            for later in ahead(page, index) {
+                store.prefetch(page.head(later).hash);
+            }
+            ready &= store.ready(key_of(page, index));
+        }
+        store.ask();
+        Ok(ready)
+    }
+
+    fn hold(&self, page: &PageView<'_, T>, from: usize, held: &mut Held) {
+        (from..page.len()).for_each(|index| held.add(page.head(index).hash));
+    }
+
+    fn cold_state(&mut self) -> Option<&mut dyn ColdState> {
+        Some(&mut self.operator.store)
+    }
+
     #[inline(always)]
     fn prefetch(&mut self, page: &PageView<'_, T>, range: Range<usize>) {
         for index in range {

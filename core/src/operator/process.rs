@@ -17,7 +17,7 @@ use super::{Blame, Feed};
 use crate::Result;
 use crate::record::Record;
 use crate::runtime::{Core, PageConsumer, SideOutputs};
-use crate::state::StateTables;
+use crate::state::{ColdState, Held, StateTables};
 use crate::time::{MIN, Stamp, Timestamp};
 
 pub use context::ProcessContext;
@@ -89,6 +89,8 @@ pub struct Process<K: Key, P> {
     processing: TimerSet<K>,
     sides: Rc<SideOutputs>,
     watermark: Timestamp,
+    /// Until when timers of event and of processing time are due whose keys are being fetched.
+    waits_until: [Option<i64>; 2],
 }
 
 impl<K: Key, P> Process<K, P> {
@@ -108,7 +110,25 @@ impl<K: Key, P> Process<K, P> {
             processing: TimerSet::new(),
             sides,
             watermark: MIN,
+            waits_until: [None; 2],
         }
+    }
+
+    /// Whether the keys of the timers that fire next can be served without waiting.
+    fn due_ready(&mut self, domain: TimeDomain, upto: i64) -> bool {
+        let Self { states, event, processing, waits_until, .. } = self;
+        if !states.is_cold() {
+            return true;
+        }
+        let timers = match domain {
+            TimeDomain::Event => event,
+            TimeDomain::Processing => processing,
+        };
+        let due = timers.due(upto);
+        let ready = due.fold(true, |ready, timer| states.ready(KeyRef::new(timer.key)) && ready);
+        states.ask();
+        waits_until[domain as usize] = (!ready).then_some(upto);
+        ready
     }
 }
 
@@ -188,6 +208,36 @@ where
     P: KeyedProcess<K, T>,
     N: Feed<P::Out>,
 {
+    fn prepare(&mut self, page: &PageView<'_, T>, from: usize) -> Result<bool> {
+        let states = &mut self.operator.states;
+        if !states.is_cold() {
+            return Ok(true);
+        }
+        let mut ready = true;
+        for index in from..page.len() {
+            states.prefetch(ahead(page, index).map(|later| page.head(later).hash));
+            ready &= states.ready(key_of(page, index));
+        }
+        states.ask();
+        Ok(ready)
+    }
+
+    fn hold(&self, page: &PageView<'_, T>, from: usize, held: &mut Held) {
+        (from..page.len()).for_each(|index| self.operator.states.hold(key_of(page, index), held));
+    }
+
+    fn hold_timers(&self, held: &mut Held) {
+        let Process { states, event, processing, waits_until, .. } = &self.operator;
+        for (timers, upto) in [event, processing].into_iter().zip(waits_until) {
+            let Some(upto) = *upto else { continue };
+            timers.due(upto).for_each(|timer| states.hold(KeyRef::new(timer.key), held));
+        }
+    }
+
+    fn cold_state(&mut self) -> Option<&mut dyn ColdState> {
+        Some(&mut self.operator.states)
+    }
+
     fn prefetch(&mut self, page: &PageView<'_, T>, range: Range<usize>) {
         self.operator.states.prefetch(range.map(|index| page.head(index).hash));
     }
@@ -208,6 +258,12 @@ where
 
     fn advance(&mut self, watermark: Timestamp) -> Result<bool> {
         self.operator.watermark = watermark;
+        if self.operator.event.next() <= watermark
+            && !self.operator.due_ready(TimeDomain::Event, watermark)
+        {
+            self.operator.core.budget.wait();
+            return Ok(false);
+        }
         let mut left = TIMERS_PER_TURN;
         while self.operator.event.next() <= watermark {
             if left == 0 || self.operator.core.pressure.get() {
@@ -227,6 +283,12 @@ where
 
     fn advance_processing(&mut self, now: i64) -> Result<bool> {
         self.operator.states.sweep(now);
+        if self.operator.processing.next() <= now
+            && !self.operator.due_ready(TimeDomain::Processing, now)
+        {
+            self.operator.core.budget.wait();
+            return Ok(false);
+        }
         let mut left = TIMERS_PER_TURN;
         while self.operator.processing.next() <= now {
             if left == 0 || self.operator.core.pressure.get() {

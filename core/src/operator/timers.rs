@@ -1,7 +1,9 @@
 //! The timers of a keyed operator: event time and processing time.
 
+mod due;
 mod runs;
 
+pub(crate) use due::DueTimers;
 pub(crate) use runs::TimerRuns;
 
 use thalweg_state::{Key, KeyRef, TimerRef, Timers};
@@ -47,6 +49,12 @@ impl<K: Key> TimerSet<K> {
         let timer = self.timers.pop_due_into(upto, key);
         self.look();
         timer
+    }
+
+    /// The timers that fire in a turn at `upto`, as it is now.
+    pub(crate) fn due(&self, upto: Timestamp) -> impl Iterator<Item = TimerRef<'_>> {
+        let due = self.timers.iter().take_while(move |timer| timer.timestamp <= upto);
+        due.take(TIMERS_PER_TURN)
     }
 
     pub(crate) fn bytes(&self) -> usize {

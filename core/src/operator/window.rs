@@ -16,12 +16,12 @@ use thalweg_state::{Key, KeyRef, State, key};
 
 use super::aggregate::AggregateFn;
 use super::keyed::{IntoConsumer, ahead, key_of, stamp_of};
-use super::timers::{TIMERS_PER_TURN, TimerRuns};
+use super::timers::{DueTimers, TIMERS_PER_TURN, TimerRuns};
 use super::{Blame, Feed};
 use crate::error::Kind;
 use crate::record::Record;
 use crate::runtime::{Core, PageConsumer, SideOutputs};
-use crate::state::{RowKey, StateSpec, Store, WindowRow, row_hash};
+use crate::state::{ColdState, Held, RowKey, StateSpec, Store, WindowRow, row_hash};
 use crate::time::{MAX, MIN, Stamp, Timestamp};
 use crate::{Error, Result};
 
@@ -60,7 +60,7 @@ impl<K: Key, T, A, G: Trigger, F: AggregateFn<T>, E> Windowed<K, T, A, G, F, E> 
         settings: Settings<T, A, G, F, E>,
         sides: Rc<SideOutputs>,
     ) -> Self {
-        let store = Store::new(Rc::clone(&core), &StateSpec::new("window"));
+        let store = Store::new(Rc::clone(&core), &name, &StateSpec::new("window"));
         Self { name, core, settings, store, timers: TimerRuns::new(), sides, watermark: MIN }
     }
 }
@@ -82,6 +82,7 @@ where
             windows: Vec::new(),
             wanted: Vec::new(),
             timer_key: Vec::new(),
+            due: DueTimers::new(),
             output: PhantomData,
             next,
         })
@@ -96,6 +97,8 @@ struct Running<O, U, N> {
     /// Timers that the trigger asked for.
     wanted: Vec<Timestamp>,
     timer_key: Vec<u8>,
+    /// Timers that fire next, while their rows are fetched.
+    due: DueTimers,
     output: PhantomData<fn(U)>,
     next: N,
 }
@@ -186,6 +189,54 @@ where
         Ok(())
     }
 
+    /// Whether the rows of a record's windows can be used without waiting; else asks for them.
+    fn ready(&mut self, key: KeyRef<'_>, timestamp: Timestamp) -> bool {
+        if timestamp == MIN {
+            return true;
+        }
+        let operator = &mut self.operator;
+        self.windows.clear();
+        operator.settings.assigner.assign(timestamp, &mut self.windows);
+        let mut ready = true;
+        for window in &self.windows {
+            if cleanup_time(window, operator.settings.lateness_ms) > operator.watermark {
+                ready &= operator.store.ready(self.row.in_namespace::<K>(key, window.start));
+            }
+        }
+        ready
+    }
+
+    /// Moves event time on where rows may be cold: those of due timers are fetched first.
+    #[cold]
+    fn advance_cold(&mut self, watermark: Timestamp) -> Result<bool> {
+        if self.due.is_empty() {
+            self.due.take_from(&mut self.operator.timers, watermark, TIMERS_PER_TURN);
+        }
+        let (store, row) = (&mut self.operator.store, &mut self.row);
+        let ready = self.due.iter().fold(true, |ready, due| {
+            let key = KeyRef::new(&due.key);
+            store.ready(row.in_namespace::<K>(key, due.namespace)) && ready
+        });
+        store.ask();
+        if !ready {
+            self.operator.core.budget.wait();
+            return Ok(false);
+        }
+        while !self.operator.core.pressure.get()
+            && let Some(due) = self.due.pop()
+        {
+            self.timer_key.clear();
+            self.timer_key.extend_from_slice(&due.key);
+            self.fire(due.timestamp, due.namespace)?;
+        }
+        if !self.due.is_empty() || self.operator.timers.is_due(watermark) {
+            return Ok(false);
+        }
+        self.operator.sides.watermark(watermark)?;
+        self.next.watermark(watermark)?;
+        Ok(true)
+    }
+
     /// A window's timer is due.
     fn fire(&mut self, timestamp: Timestamp, namespace: i64) -> Result<()> {
         let operator = &mut self.operator;
@@ -209,7 +260,9 @@ where
             self.next.feed(output, Stamp { timestamp, origin: operator.core.now() })?;
         }
         for timestamp in self.wanted.drain(..) {
-            operator.timers.register(key, namespace, timestamp);
+            if !self.due.insert(timestamp, key.bytes, namespace) {
+                operator.timers.register(key, namespace, timestamp);
+            }
         }
         if result.purges() || timestamp == cleanup_time(&window, *lateness_ms) {
             drop(operator.store.remove(row_key));
@@ -229,6 +282,42 @@ where
     E: FnMut(&K, &TimeWindow, F::Out) -> U + 'static,
     N: Feed<U>,
 {
+    fn prepare(&mut self, page: &PageView<'_, T>, from: usize) -> Result<bool> {
+        if !self.operator.store.is_cold() {
+            return Ok(true);
+        }
+        let mut ready = true;
+        for index in from..page.len() {
+            self.prefetch(page, ahead(page, index));
+            ready &= self.ready(key_of(page, index), page.head(index).timestamp);
+        }
+        self.operator.store.ask();
+        Ok(ready)
+    }
+
+    fn hold(&self, page: &PageView<'_, T>, from: usize, held: &mut Held) {
+        let mut windows = Vec::new();
+        for index in from..page.len() {
+            let head = page.head(index);
+            if head.timestamp == MIN {
+                continue;
+            }
+            windows.clear();
+            self.operator.settings.assigner.assign(head.timestamp, &mut windows);
+            windows.iter().for_each(|window| held.add(row_hash(head.hash, window.start as u64)));
+        }
+    }
+
+    fn hold_timers(&self, held: &mut Held) {
+        for due in self.due.iter() {
+            held.add(row_hash(key::hash(&due.key), due.namespace as u64));
+        }
+    }
+
+    fn cold_state(&mut self) -> Option<&mut dyn ColdState> {
+        Some(&mut self.operator.store)
+    }
+
     fn prefetch(&mut self, page: &PageView<'_, T>, range: Range<usize>) {
         let operator = &self.operator;
         for index in range {
@@ -258,6 +347,9 @@ where
 
     fn advance(&mut self, watermark: Timestamp) -> Result<bool> {
         self.operator.watermark = watermark;
+        if self.operator.store.is_cold() || !self.due.is_empty() {
+            return self.advance_cold(watermark);
+        }
         let mut left = TIMERS_PER_TURN;
         while self.operator.timers.next() <= watermark {
             if left == 0 || self.operator.core.pressure.get() {
@@ -276,7 +368,7 @@ where
     }
 
     fn state_bytes(&self) -> usize {
-        self.operator.store.bytes() + self.operator.timers.bytes()
+        self.operator.store.bytes() + self.operator.timers.bytes() + self.due.bytes()
     }
 
     fn idle(&mut self, idle: bool) -> Result<()> {

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::metrics::CoreMetrics;
+use crate::state::Budget;
 use crate::time::Clock;
 
 /// The core on which an operator runs, as its parts see it.
@@ -21,6 +22,8 @@ pub struct Core {
     pub(crate) pressure: Cell<bool>,
     /// The epoch that state changes belong to.
     pub(crate) epoch: Cell<u64>,
+    /// What its state may take, and the way to the cold tier.
+    pub(crate) budget: Budget,
     /// What the core counts.
     pub metrics: CoreMetrics,
 }
@@ -36,6 +39,7 @@ impl Core {
             turn: Cell::new(0),
             pressure: Cell::new(false),
             epoch: Cell::new(1),
+            budget: Budget::new(),
             metrics: CoreMetrics::default(),
         };
         core.refresh();

@@ -17,20 +17,33 @@ use crate::Result;
 use crate::config::NetworkConfig;
 use crate::operator::keyed::AHEAD;
 use crate::record::Record;
+use crate::state::{ColdState, Held};
 use crate::time::{MIN, Timestamp};
 
 /// How many records a consumer gets at once, at most.
 const RUN: usize = 256;
 
+/// Queued pages of a channel whose cold rows are asked for ahead of their turn.
+const PAGES_AHEAD: usize = 4;
+
 /// A consumer of a gate's pages.
 ///
 /// `consume` and `advance` may stop early when an output is out of credit; the gate calls them
-/// again with what is left. `prepare` comes before the first run of a page; `flush` after the last
-/// run of a turn.
+/// again with what is left. `prepare` comes before the first run of a page, and again when rows
+/// have left their table since; `flush` after the last run of a turn.
 pub trait PageConsumer<T: Record> {
-    /// Makes sure that the page's keys can be served without waiting; false: try again later.
-    fn prepare(&mut self, _page: &PageView<'_, T>) -> Result<bool> {
+    /// Makes sure that the keys of the page's records from `from` on can be served without waiting;
+    /// false: they are on their way, try again when something has arrived.
+    fn prepare(&mut self, _page: &PageView<'_, T>, _from: usize) -> Result<bool> {
         Ok(true)
+    }
+    /// Names the rows that those records need: they stay.
+    fn hold(&self, _page: &PageView<'_, T>, _from: usize, _held: &mut Held) {}
+    /// Names the rows that timers wait for.
+    fn hold_timers(&self, _held: &mut Held) {}
+    /// Its state, if it has any whose rows may be cold.
+    fn cold_state(&mut self) -> Option<&mut dyn ColdState> {
+        None
     }
     /// Asks for what these records need: the first ones of a page. Later ones are up to `consume`.
     fn prefetch(&mut self, _page: &PageView<'_, T>, _range: Range<usize>) {}
@@ -74,6 +87,13 @@ pub(crate) trait GatePort {
     fn next_processing_timer(&self) -> Option<i64>;
     /// Memory that the state of its operators takes up.
     fn state_bytes(&self) -> usize;
+    /// Takes in what the cold tier has answered.
+    fn settle(&mut self) -> Result<()>;
+    /// Lets some rows leave for the cold tier, if there are too many; true if it made progress and
+    /// is not done.
+    fn evict(&mut self) -> Result<bool>;
+    /// Whether it had better not run until rows that are on their way have left.
+    fn is_choked(&mut self) -> bool;
     /// Whether every input has ended and all of it is consumed.
     fn ended(&self) -> bool;
     /// Frames queued and pages held, per sender: for the credit invariant.
@@ -98,6 +118,8 @@ pub(crate) struct Gate<T: Record> {
     advanced: usize,
     idling: Option<bool>,
     ended: bool,
+    /// Rows that pages here need.
+    needed: Held,
 }
 
 struct Input {
@@ -109,6 +131,8 @@ struct Input {
     /// Per consumer, the first record of the open page's current run that it has not taken: one may
     /// be ahead of another when it ran out of credit later.
     cursors: Vec<usize>,
+    /// How many of the queued pages were looked at for cold rows.
+    ahead: usize,
 }
 
 struct OpenPage {
@@ -121,7 +145,18 @@ struct OpenPage {
 struct Cursor {
     /// The first record that is not consumed by all.
     at: usize,
-    prepared: bool,
+    prepared: Prepared,
+}
+
+/// Whether the rows of a page's rest are at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prepared {
+    /// Nobody has looked.
+    No,
+    /// Some were not when the cold tier had given so many answers.
+    Waits(u64),
+    /// They were when rows had left so many times.
+    Yes(u64),
 }
 
 impl Input {
@@ -145,6 +180,7 @@ impl<T: Record> Gate<T> {
             advanced: 0,
             idling: None,
             ended: false,
+            needed: Held::new(),
         }
     }
 
@@ -163,6 +199,9 @@ impl<T: Record> Gate<T> {
     /// Takes one input's next page or control frames; false when there is nothing to do.
     fn run_input(&mut self, index: usize, budget: &mut usize) -> Result<bool> {
         let mut worked = false;
+        if self.core.budget.is_cold() {
+            self.look_ahead(index)?;
+        }
         while *budget > 0 && !self.stopped() && self.advancing.is_none() {
             if self.inputs[index].open.is_none() && !self.next_frame(index)? {
                 break;
@@ -191,10 +230,11 @@ impl<T: Record> Gate<T> {
         };
         let change = match frame.body {
             Body::Data { page, watermark } => {
+                input.ahead = input.ahead.saturating_sub(1);
                 input.open = Some(OpenPage {
                     page,
                     trailing: watermark,
-                    cursor: Cursor { at: 0, prepared: false },
+                    cursor: Cursor { at: 0, prepared: Prepared::No },
                 });
                 return Ok(true);
             }
@@ -271,14 +311,10 @@ impl<T: Record> Gate<T> {
     ) -> Result<bool> {
         let page = page.typed::<T>();
         let len = page.len();
-        if !cursor.prepared {
-            for consumer in &mut self.consumers {
-                if !consumer.prepare(&page)? {
-                    return Ok(false);
-                }
-                consumer.prefetch(&page, 0..AHEAD.min(len));
-            }
-            cursor.prepared = true;
+        if cursor.prepared != Prepared::Yes(self.core.budget.departures())
+            && !self.prepare(&page, cursor)?
+        {
+            return Ok(false);
         }
         let stop = len.min(cursor.at + budget);
         while cursor.at < stop {
@@ -300,6 +336,65 @@ impl<T: Record> Gate<T> {
             }
         }
         Ok(cursor.at == len)
+    }
+
+    /// Makes sure of the rows of a page's rest; false while some are on their way.
+    #[cold]
+    fn prepare(&mut self, page: &PageView<'_, T>, cursor: &mut Cursor) -> Result<bool> {
+        let (answers, departures) = (self.core.budget.answers(), self.core.budget.departures());
+        let mut ready = cursor.prepared != Prepared::Waits(answers);
+        if ready {
+            for consumer in &mut self.consumers {
+                ready &= consumer.prepare(page, cursor.at)?;
+            }
+        }
+        if !ready {
+            cursor.prepared = Prepared::Waits(answers);
+            self.core.budget.wait();
+            return Ok(false);
+        }
+        let first = cursor.at..page.len().min(cursor.at + AHEAD);
+        self.consumers.iter_mut().for_each(|consumer| consumer.prefetch(page, first.clone()));
+        cursor.prepared = Prepared::Yes(departures);
+        Ok(true)
+    }
+
+    /// Asks for the cold rows of the next queued pages, so that they come while others are read.
+    #[cold]
+    fn look_ahead(&mut self, index: usize) -> Result<()> {
+        let input = &mut self.inputs[index];
+        let pages = input.channel.frames().filter_map(|frame| match &frame.body {
+            Body::Data { page, .. } => Some(page),
+            _ => None,
+        });
+        for page in pages.take(PAGES_AHEAD).skip(input.ahead) {
+            for consumer in &mut self.consumers {
+                consumer.prepare(&page.typed::<T>(), 0)?;
+            }
+            input.ahead += 1;
+        }
+        Ok(())
+    }
+
+    /// Names the rows that open pages, pages that were looked at and due timers need.
+    fn hold(&mut self) {
+        self.needed.clear();
+        for consumer in &self.consumers {
+            for input in &self.inputs {
+                if let Some(open) = &input.open {
+                    consumer.hold(&open.page.typed::<T>(), open.cursor.at, &mut self.needed);
+                }
+                let pages = input.channel.frames().filter_map(|frame| match &frame.body {
+                    Body::Data { page, .. } => Some(page),
+                    _ => None,
+                });
+                for page in pages.take(input.ahead) {
+                    consumer.hold(&page.typed::<T>(), 0, &mut self.needed);
+                }
+            }
+            consumer.hold_timers(&mut self.needed);
+        }
+        self.needed.seal();
     }
 
     /// Hands one run to every consumer that has not taken it yet.
@@ -355,6 +450,7 @@ impl<T: Record> GatePort for Gate<T> {
             watermark: MIN,
             records: 0,
             cursors: vec![0; self.consumers.len()],
+            ahead: 0,
         };
         self.inputs = (0..senders).map(input).collect();
         self.valve = Valve::new(senders);
@@ -369,11 +465,14 @@ impl<T: Record> GatePort for Gate<T> {
             return Ok(Ran::Ended);
         }
         let mut worked = false;
+        self.core.budget.take_waits();
         if self.advancing.is_some() {
             worked = true;
             if !self.advance()? {
                 self.consumers.iter_mut().try_for_each(|consumer| consumer.flush())?;
-                return Ok(Ran::Worked);
+                // The timers' rows are on their way: the doorbell rings when they are here.
+                let waits = self.core.budget.take_waits();
+                return Ok(if waits { Ran::Idle } else { Ran::Worked });
             }
         }
         self.consumers.iter_mut().try_for_each(|consumer| consumer.tick())?;
@@ -383,7 +482,7 @@ impl<T: Record> GatePort for Gate<T> {
             worked |= self.run_input((self.turn + offset) % inputs, &mut budget)?;
         }
         // Some timers have fired, the others go on in the next turn.
-        worked |= self.advancing.is_some();
+        worked |= self.advancing.is_some() && !self.core.budget.take_waits();
         self.turn = (self.turn + 1) % inputs.max(1);
         if worked {
             self.consumers.iter_mut().try_for_each(|consumer| consumer.flush())?;
@@ -412,6 +511,29 @@ impl<T: Record> GatePort for Gate<T> {
 
     fn state_bytes(&self) -> usize {
         self.consumers.iter().map(|consumer| consumer.state_bytes()).sum()
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        let states = self.consumers.iter_mut().filter_map(|consumer| consumer.cold_state());
+        states.map(|state| state.settle()).collect()
+    }
+
+    fn evict(&mut self) -> Result<bool> {
+        let mut states = self.consumers.iter_mut().filter_map(|consumer| consumer.cold_state());
+        if !states.any(|state| state.has_leavers()) {
+            return Ok(false);
+        }
+        self.hold();
+        let mut more = false;
+        for state in self.consumers.iter_mut().filter_map(|consumer| consumer.cold_state()) {
+            more |= state.evict(&self.needed)?;
+        }
+        Ok(more)
+    }
+
+    fn is_choked(&mut self) -> bool {
+        let mut states = self.consumers.iter_mut().filter_map(|consumer| consumer.cold_state());
+        states.any(|state| state.is_choked())
     }
 
     fn ended(&self) -> bool {
@@ -471,6 +593,6 @@ impl<T: Record> Gate<T> {
                 break;
             }
         }
-        Ok(true)
+        Ok(!self.core.budget.take_waits())
     }
 }

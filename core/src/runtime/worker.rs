@@ -56,6 +56,10 @@ pub struct Worker {
     budget: usize,
     pulse: Arc<Pulse>,
     flushed_at: u64,
+    /// Whether rows are leaving for the cold tier.
+    tending: bool,
+    /// Whether tasks with state wait until they have left.
+    choked: bool,
     done: bool,
 }
 
@@ -113,6 +117,8 @@ impl Worker {
             budget: BUDGET,
             pulse: Arc::default(),
             flushed_at: 0,
+            tending: false,
+            choked: false,
             done: false,
         }
     }
@@ -149,7 +155,9 @@ impl Worker {
 
     fn turn(&mut self, frames: usize) -> Result<Progress> {
         let mut worked = self.receive_frames(frames)?;
+        worked |= self.receive_rows()?;
         worked |= self.run_tasks()?;
+        worked |= self.tend_state(worked)?;
         self.flush_outputs(worked);
         worked |= self.send_frames()?;
         let done = self.advance_end()?;
@@ -201,12 +209,49 @@ impl Worker {
         Ok(worked)
     }
 
+    /// Takes what the cold tier has answered.
+    fn receive_rows(&mut self) -> Result<bool> {
+        if !self.core.budget.is_cold() || !self.core.budget.poll()? {
+            return Ok(false);
+        }
+        for gate in self.gates.iter().flatten() {
+            let settled = gate.inner.borrow_mut().settle();
+            settled.map_err(|error| error.in_operator(&gate.name))?;
+        }
+        Ok(true)
+    }
+
+    /// Keeps state within its budget: rows that are too many leave for the cold tier. True if it
+    /// made progress and is not done.
+    fn tend_state(&mut self, worked: bool) -> Result<bool> {
+        let budget = &self.core.budget;
+        if !budget.is_bounded() || !(worked || self.tending) {
+            return Ok(false);
+        }
+        self.tending = false;
+        self.choked = false;
+        if !budget.measure(self.state_bytes()) {
+            return Ok(false);
+        }
+        for gate in self.gates.iter().flatten() {
+            let inner = &mut *gate.inner.borrow_mut();
+            let more = inner.evict().map_err(|error| error.in_operator(&gate.name))?;
+            self.tending |= more;
+            self.choked |= inner.is_choked();
+        }
+        self.choked |= budget.is_overdrawn();
+        self.choked &= budget.is_storing();
+        self.core.budget.counts.stalls.add(u64::from(self.choked));
+        Ok(self.tending)
+    }
+
     fn run_tasks(&mut self) -> Result<bool> {
         let (mut worked, mut behind) = (false, false);
         for &edge in &self.order {
             let Some(gate) = &self.gates[edge] else { continue };
             let mut inner = gate.inner.borrow_mut();
-            if !inner.ended() && gate.ready()? {
+            let choked = self.choked && inner.state_bytes() > 0;
+            if !inner.ended() && !choked && gate.ready()? {
                 self.core.pressure.set(false);
                 self.core.refresh_nanos();
                 self.pulse.enter(gate.node);

@@ -6,12 +6,16 @@
 use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 
-use thalweg_state::{Key, KeyRef, State};
+use thalweg_state::{Encoder, Key, KeyRef, State};
 
+use super::encoding::Row;
 use super::states::StateTable;
-use super::store::Row;
-use super::{RowKey, Scope, StateSpec, Store};
+use super::{ColdState, Held, RowKey, Scope, StateSpec, Store, row_hash};
+use crate::Result;
 use crate::runtime::Core;
+
+/// Cold elements of a key that are asked for ahead of their use; whoever reads on waits for each.
+const ELEMENTS_MAX: usize = 256;
 
 /// A list of the current key.
 ///
@@ -121,6 +125,13 @@ impl Row for Head {
     fn heap_bytes(&self) -> usize {
         0
     }
+    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
+        Row::encode(&(self.first, self.end, self.count), encoder, out)
+    }
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let (first, end, count) = Row::decode(bytes)?;
+        Ok(Self { first, end, count })
+    }
 }
 
 /// The lists of one state on one core.
@@ -133,19 +144,30 @@ pub(crate) struct ListCell<K: Key, V: State> {
 }
 
 impl<K: Key, V: State> ListCell<K, V> {
-    pub(crate) fn new(scope: Rc<Scope>, core: &Rc<Core>, spec: &StateSpec) -> Self {
-        let heads = StateSpec { ttl: None, ..spec.clone() };
+    pub(crate) fn new(scope: Rc<Scope>, core: &Rc<Core>, operator: &str, spec: &StateSpec) -> Self {
+        let heads = spec.heads();
         Self {
             scope,
-            heads: RefCell::new(Store::new(Rc::clone(core), &heads)),
-            rows: RefCell::new(Store::new(Rc::clone(core), spec)),
+            heads: RefCell::new(Store::new(Rc::clone(core), operator, &heads)),
+            rows: RefCell::new(Store::new(Rc::clone(core), operator, spec)),
             row: RefCell::new(RowKey::new()),
             expired: RefCell::default(),
         }
     }
 
     fn head(&self, key: KeyRef<'_>) -> Head {
-        self.heads.borrow().peek(key).copied().unwrap_or_default()
+        let mut heads = self.heads.borrow_mut();
+        heads.bring(key);
+        heads.peek(key).copied().unwrap_or_default()
+    }
+
+    /// Makes sure that the elements of a list can be lent out together.
+    #[cold]
+    fn bring_all(&self, key: KeyRef<'_>, head: Head) {
+        let (mut row, mut rows) = (self.row.borrow_mut(), self.rows.borrow_mut());
+        for index in head.first..head.end {
+            rows.bring(row.of::<K, u64>(key, &index));
+        }
     }
 
     /// Stores a changed head; one without elements goes.
@@ -209,8 +231,7 @@ impl<K: Key, V: State> ListAccess<V> for ListCell<K, V> {
             let mut head = self.head(key);
             let mut row = self.row.borrow_mut();
             let row = row.of::<K, u64>(key, &head.end);
-            let before = self.rows.borrow_mut().insert(row, value);
-            debug_assert!(before.is_none(), "element {} of a list is new", head.end);
+            self.rows.borrow_mut().add(row, value);
             head.end += 1;
             head.count += 1;
             self.keep(key, head);
@@ -224,6 +245,9 @@ impl<K: Key, V: State> ListAccess<V> for ListCell<K, V> {
                 self.touch_all(key);
             }
             let head = self.head(key);
+            if self.rows.borrow().is_cold() {
+                self.bring_all(key, head);
+            }
             (head.first, head.end)
         })
     }
@@ -241,7 +265,7 @@ impl<K: Key, V: State> ListAccess<V> for ListCell<K, V> {
             let head = self.head(key);
             let mut row = self.row.borrow_mut();
             for index in head.first..head.end {
-                drop(self.rows.borrow_mut().remove(row.of::<K, u64>(key, &index)));
+                self.rows.borrow_mut().discard(row.of::<K, u64>(key, &index));
             }
             self.heads.borrow_mut().remove(key);
         });
@@ -262,5 +286,35 @@ impl<K: Key, V: State> StateTable for ListCell<K, V> {
     fn sweep_slice(&self) {
         self.rows.borrow_mut().expired_slice(&mut self.expired.borrow_mut());
         self.drop_expired();
+    }
+    fn is_cold(&self) -> bool {
+        self.heads.borrow().is_cold() || self.rows.borrow().is_cold()
+    }
+    /// The head comes first, and with it is known which elements there are.
+    fn ready(&self, key: KeyRef<'_>) -> bool {
+        let heads = &mut *self.heads.borrow_mut();
+        if !heads.ready(key) {
+            return false;
+        }
+        let rows = &mut *self.rows.borrow_mut();
+        let head = heads.peek(key).filter(|_| rows.is_cold()).copied().unwrap_or_default();
+        let mut row = self.row.borrow_mut();
+        let elements = (head.first..head.end).take(ELEMENTS_MAX);
+        elements.fold(true, |ready, index| rows.ready(row.of::<K, u64>(key, &index)) && ready)
+    }
+    fn ask(&self) {
+        self.heads.borrow_mut().ask();
+        self.rows.borrow_mut().ask();
+    }
+    fn hold(&self, key: KeyRef<'_>, held: &mut Held) {
+        held.add(key.hash);
+        let head = self.heads.borrow().peek(key).copied().unwrap_or_default();
+        for index in (head.first..head.end).take(ELEMENTS_MAX) {
+            held.add(row_hash(key.hash, index.key_hash()));
+        }
+    }
+    fn stores(&self, visit: &mut dyn FnMut(&mut dyn ColdState)) {
+        visit(&mut *self.heads.borrow_mut());
+        visit(&mut *self.rows.borrow_mut());
     }
 }

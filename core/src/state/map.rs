@@ -6,11 +6,12 @@
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::rc::Rc;
 
-use thalweg_state::{Key, KeyRef, State};
+use thalweg_state::{Encoder, Key, KeyRef, State};
 
+use super::encoding::{Row, cut_short, put_key, take_key};
 use super::states::StateTable;
-use super::store::Row;
-use super::{RowKey, Scope, StateMut, StateSpec, Store};
+use super::{ColdState, Held, RowKey, Scope, StateMut, StateSpec, Store};
+use crate::Result;
 use crate::runtime::Core;
 
 /// A map of the current key, iterated in the order of insertion.
@@ -145,6 +146,15 @@ impl<E: Key> Row for Head<E> {
     fn heap_bytes(&self) -> usize {
         self.first.heap_bytes() + self.last.heap_bytes()
     }
+    fn encode(&self, _encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
+        put_key(&self.first, out);
+        put_key(&self.last, out);
+        Ok(())
+    }
+    fn decode(mut bytes: &[u8]) -> Result<Self> {
+        let bytes = &mut bytes;
+        Ok(Self { first: take_key(bytes)?, last: take_key(bytes)? })
+    }
 }
 
 /// An entry between its neighbours.
@@ -161,6 +171,22 @@ impl<E: Key, V: State> Row for Linked<E, V> {
         let key = |entry: &Option<E>| entry.as_ref().map_or(0, Key::heap_bytes);
         self.value.heap_bytes() + key(&self.previous) + key(&self.next)
     }
+    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
+        for neighbour in [&self.previous, &self.next] {
+            out.push(u8::from(neighbour.is_some()));
+            neighbour.iter().for_each(|entry| put_key(entry, out));
+        }
+        Row::encode(&self.value, encoder, out)
+    }
+    fn decode(mut bytes: &[u8]) -> Result<Self> {
+        let mut neighbour = || match bytes.split_off_first() {
+            None => Err(cut_short()),
+            Some(0) => Ok(None),
+            Some(_) => take_key(&mut bytes).map(Some),
+        };
+        let (previous, next) = (neighbour()?, neighbour()?);
+        Ok(Self { value: Row::decode(bytes)?, previous, next })
+    }
 }
 
 /// The maps of one state on one core.
@@ -174,12 +200,12 @@ pub(crate) struct MapCell<K: Key, E: Key, V: State> {
 }
 
 impl<K: Key, E: Key, V: State> MapCell<K, E, V> {
-    pub(crate) fn new(scope: Rc<Scope>, core: &Rc<Core>, spec: &StateSpec) -> Self {
-        let heads = StateSpec { ttl: None, ..spec.clone() };
+    pub(crate) fn new(scope: Rc<Scope>, core: &Rc<Core>, operator: &str, spec: &StateSpec) -> Self {
+        let heads = spec.heads();
         Self {
             scope,
-            heads: RefCell::new(Store::new(Rc::clone(core), &heads)),
-            rows: RefCell::new(Store::new(Rc::clone(core), spec)),
+            heads: RefCell::new(Store::new(Rc::clone(core), operator, &heads)),
+            rows: RefCell::new(Store::new(Rc::clone(core), operator, spec)),
             row: RefCell::new(RowKey::new()),
             expired: RefCell::default(),
             heap: Cell::new(0),
@@ -187,7 +213,9 @@ impl<K: Key, E: Key, V: State> MapCell<K, E, V> {
     }
 
     fn head(&self, key: KeyRef<'_>) -> Option<Head<E>> {
-        self.heads.borrow().peek(key).cloned()
+        let mut heads = self.heads.borrow_mut();
+        heads.bring(key);
+        heads.peek(key).cloned()
     }
 
     fn keep(&self, key: KeyRef<'_>, head: Head<E>) {
@@ -228,6 +256,15 @@ impl<K: Key, E: Key, V: State> MapCell<K, E, V> {
         if let Some(gone) = gone {
             self.unlink(key, gone.previous, gone.next);
         }
+    }
+
+    /// The entry behind one, expired or not; brings that one from the cold tier if it is there.
+    fn behind(&self, key: KeyRef<'_>, entry: &E) -> Option<E> {
+        let mut row = self.row.borrow_mut();
+        let row = row.of::<K, E>(key, entry);
+        let rows = &mut *self.rows.borrow_mut();
+        rows.bring(row);
+        rows.peek_any(row).and_then(|linked| linked.next.clone())
     }
 
     /// Changes an entry's links without counting as an access to its value.
@@ -281,8 +318,7 @@ impl<K: Key, E: Key, V: State> MapCell<K, E, V> {
         let linked = Linked { value, previous, next: None };
         let mut row = self.row.borrow_mut();
         let row = row.of::<K, E>(key, entry);
-        let before = self.rows.borrow_mut().insert(row, linked);
-        debug_assert!(before.is_none(), "entry {entry:?} is new");
+        self.rows.borrow_mut().add(row, linked);
     }
 }
 
@@ -290,8 +326,13 @@ impl<K: Key, E: Key, V: State> MapAccess<E, V> for MapCell<K, E, V> {
     fn touch(&self, entry: &E) {
         self.sweep_some();
         self.drop_expired();
-        if self.rows.borrow().expires() {
-            self.scope.with(|key| self.touch_one(key, entry));
+        if self.rows.borrow().is_lively() {
+            self.scope.with(|key| {
+                // Without a head there is no entry: nothing to ask the cold tier for.
+                if self.head(key).is_some() {
+                    self.touch_one(key, entry);
+                }
+            });
         }
     }
 
@@ -327,7 +368,10 @@ impl<K: Key, E: Key, V: State> MapAccess<E, V> for MapCell<K, E, V> {
 
     fn remove(&self, entry: &E) -> Option<V> {
         self.touch(entry);
-        let taken = self.scope.with(|key| self.take_one(key, entry));
+        let taken = self.scope.with(|key| {
+            self.head(key)?;
+            self.take_one(key, entry)
+        });
         taken.and_then(|(value, lives)| lives.then_some(value))
     }
 
@@ -335,10 +379,10 @@ impl<K: Key, E: Key, V: State> MapAccess<E, V> for MapCell<K, E, V> {
         self.sweep_some();
         self.drop_expired();
         self.scope.with(|key| {
-            if self.rows.borrow().expires() {
+            if self.rows.borrow().is_lively() {
                 let mut at = self.head(key).map(|head| head.first);
                 while let Some(entry) = at {
-                    at = self.at(&entry).and_then(|(_, next)| next);
+                    at = self.behind(key, &entry);
                     self.touch_one(key, &entry);
                 }
             }
@@ -376,5 +420,23 @@ impl<K: Key, E: Key, V: State> StateTable for MapCell<K, E, V> {
     fn sweep_slice(&self) {
         self.rows.borrow_mut().expired_slice(&mut self.expired.borrow_mut());
         self.drop_expired();
+    }
+    fn is_cold(&self) -> bool {
+        self.heads.borrow().is_cold()
+    }
+    fn ready(&self, key: KeyRef<'_>) -> bool {
+        self.heads.borrow_mut().ready(key)
+    }
+    fn ask(&self) {
+        self.heads.borrow_mut().ask();
+    }
+    fn hold(&self, key: KeyRef<'_>, held: &mut Held) {
+        held.add(key.hash);
+    }
+    fn stores(&self, visit: &mut dyn FnMut(&mut dyn ColdState)) {
+        visit(&mut *self.heads.borrow_mut());
+        let rows = &mut *self.rows.borrow_mut();
+        rows.adjust_heap(self.heap.replace(0));
+        visit(rows);
     }
 }

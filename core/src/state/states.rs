@@ -5,12 +5,13 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use thalweg_state::macros::fingerprint;
-use thalweg_state::{Key, State};
+use thalweg_state::{Key, KeyRef, State};
 
 use super::list::ListCell;
 use super::map::MapCell;
 use super::value::ValueCell;
-use super::{AggregatingState, ListState, MapState, ReducingState, Scope, StateSpec, ValueState};
+use super::{AggregatingState, ListState, MapState, ReducingState, ValueState};
+use super::{ColdState, Held, Scope, StateSpec};
 use crate::graph::{StateInfo, graph_error};
 use crate::metrics::{Counter, Distribution};
 use crate::operator::AggregateFn;
@@ -22,6 +23,7 @@ use crate::{Error, Result};
 /// A name alone declares a state that lives for ever; a [`StateSpec`] adds a time to live.
 pub struct States<K: Key> {
     core: Rc<Core>,
+    operator: String,
     scope: Rc<Scope>,
     infos: Vec<StateInfo>,
     tables: Vec<Rc<dyn StateTable>>,
@@ -29,9 +31,10 @@ pub struct States<K: Key> {
 }
 
 impl<K: Key> States<K> {
-    pub(crate) fn new(core: Rc<Core>) -> Self {
+    pub(crate) fn new(core: Rc<Core>, operator: &str) -> Self {
         Self {
             core,
+            operator: operator.to_owned(),
             scope: Rc::new(Scope::new()),
             infos: Vec::new(),
             tables: Vec::new(),
@@ -48,7 +51,7 @@ impl<K: Key> States<K> {
     pub fn list<V: State>(&mut self, spec: impl Into<StateSpec>) -> ListState<V> {
         let spec = spec.into();
         self.infos.push(spec.info("list", V::FINGERPRINT));
-        let cell = ListCell::<K, V>::new(Rc::clone(&self.scope), &self.core, &spec);
+        let cell = ListCell::<K, V>::new(Rc::clone(&self.scope), &self.core, &self.operator, &spec);
         let cell = Rc::new(cell);
         self.tables.push(Rc::clone(&cell) as _);
         ListState::new(cell)
@@ -60,7 +63,8 @@ impl<K: Key> States<K> {
         let width = E::WIDTH.map_or(u64::MAX, |width| width as u64);
         let shape = fingerprint("map", &[("key", width), ("value", V::FINGERPRINT)]);
         self.infos.push(spec.info("map", shape));
-        let cell = MapCell::<K, E, V>::new(Rc::clone(&self.scope), &self.core, &spec);
+        let cell =
+            MapCell::<K, E, V>::new(Rc::clone(&self.scope), &self.core, &self.operator, &spec);
         let cell = Rc::new(cell);
         self.tables.push(Rc::clone(&cell) as _);
         MapState::new(cell)
@@ -104,7 +108,7 @@ impl<K: Key> States<K> {
     fn value_of_kind<S: State>(&mut self, kind: &'static str, spec: &StateSpec) -> ValueState<S> {
         self.infos.push(spec.info(kind, S::FINGERPRINT));
         let scope = Rc::clone(&self.scope);
-        let cell = Rc::new(ValueCell::<K, S>::new(scope, Rc::clone(&self.core), spec));
+        let cell = Rc::new(ValueCell::<K, S>::new(scope, &self.core, &self.operator, spec));
         self.tables.push(Rc::clone(&cell) as _);
         ValueState::new(cell)
     }
@@ -113,6 +117,7 @@ impl<K: Key> States<K> {
     pub(crate) fn finish(self) -> (StateTables, Vec<StateInfo>, Result<()>) {
         let checked = unique(&self.infos);
         let tables = StateTables {
+            core: self.core,
             scope: self.scope,
             tables: self.tables,
             hashes: Vec::new(),
@@ -146,10 +151,22 @@ pub(crate) trait StateTable {
     fn round_at(&self) -> i64;
     /// Does a slice of a round that is due.
     fn sweep_slice(&self);
+    /// Whether some rows may be cold.
+    fn is_cold(&self) -> bool;
+    /// Whether what is declared of a key can be used without waiting; otherwise the next
+    /// [`StateTable::ask`] asks for it.
+    fn ready(&self, key: KeyRef<'_>) -> bool;
+    /// Asks for what was found to be missing.
+    fn ask(&self);
+    /// Holds what is declared of a key in the table.
+    fn hold(&self, key: KeyRef<'_>, held: &mut Held);
+    /// Calls `visit` with each store.
+    fn stores(&self, visit: &mut dyn FnMut(&mut dyn ColdState));
 }
 
 /// All tables of one operator and the key that their handles refer to.
 pub(crate) struct StateTables {
+    core: Rc<Core>,
     pub(crate) scope: Rc<Scope>,
     tables: Vec<Rc<dyn StateTable>>,
     hashes: Vec<u64>,
@@ -178,6 +195,28 @@ impl StateTables {
         self.round_at.set(rounds.min().unwrap_or(i64::MAX));
     }
 
+    /// Whether some rows may be cold.
+    #[inline]
+    pub(crate) fn is_cold(&self) -> bool {
+        self.core.budget.is_cold() && self.tables.iter().any(|table| table.is_cold())
+    }
+
+    /// Whether what is declared of a key can be used without waiting; otherwise the next
+    /// [`StateTables::ask`] asks for it.
+    pub(crate) fn ready(&self, key: KeyRef<'_>) -> bool {
+        self.tables.iter().fold(true, |ready, table| table.ready(key) && ready)
+    }
+
+    /// Asks for what was found to be missing.
+    pub(crate) fn ask(&self) {
+        self.tables.iter().for_each(|table| table.ask());
+    }
+
+    /// Holds what is declared of a key.
+    pub(crate) fn hold(&self, key: KeyRef<'_>, held: &mut Held) {
+        self.tables.iter().for_each(|table| table.hold(key, held));
+    }
+
     /// When sweeping is due.
     #[inline]
     pub(crate) fn round_at(&self) -> i64 {
@@ -193,5 +232,45 @@ impl StateTables {
             table.sweep_slice();
         }
         self.refresh();
+    }
+}
+
+impl ColdState for StateTables {
+    fn settle(&mut self) -> Result<()> {
+        let mut settled = Ok(());
+        self.stores(|store| {
+            if settled.is_ok() {
+                settled = store.settle();
+            }
+        });
+        settled
+    }
+
+    fn has_leavers(&self) -> bool {
+        let mut found = false;
+        self.stores(|store| found |= store.has_leavers());
+        found
+    }
+
+    fn evict(&mut self, held: &Held) -> Result<bool> {
+        let mut more = Ok(false);
+        self.stores(|store| {
+            if let Ok(so_far) = more {
+                more = store.evict(held).map(|more| more || so_far);
+            }
+        });
+        more
+    }
+
+    fn is_choked(&self) -> bool {
+        let mut choked = false;
+        self.stores(|store| choked |= store.is_choked());
+        choked
+    }
+}
+
+impl StateTables {
+    fn stores(&self, mut visit: impl FnMut(&mut dyn ColdState)) {
+        self.tables.iter().for_each(|table| table.stores(&mut visit));
     }
 }

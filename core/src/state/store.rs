@@ -1,45 +1,35 @@
-//! One table of one state, with or without a time to live.
+//! One table of one state, with or without a time to live, and the cold rows below it.
 //!
 //! Time is the core's wall clock as of this turn. An expired row is removed when it is looked up;
 //! the others go by and by: a few lines are looked at per access, and from time to time the whole
 //! table in slices, so that memory returns to its baseline without traffic too.
+//!
+//! Until a row is evicted for the first time the table is all there is. From then on a row may be
+//! cold: who knows its keys ahead makes sure of them with [`Store::ready`], others wait for a row
+//! where they look it up.
+
+mod expiring;
+mod tending;
 
 use std::rc::Rc;
 
-use thalweg_state::{Key, KeyRef, State, Table, Ttl, UpdateType};
+use thalweg_state::table::Made;
+use thalweg_state::{Key, KeyRef, Table, UpdateType};
 
-use super::StateSpec;
+use super::cold::{Cold, key_bytes};
+use super::encoding::{Row, Stamped};
+use super::{Budget, StateSpec};
 use crate::runtime::Core;
 
-/// Lines that an access looks at.
-const LINES_PER_ACCESS: usize = 4;
-
-/// Lines that a slice of a whole round looks at.
-const LINES_PER_SLICE: usize = 1024;
-
-/// Whole rounds are at least this many milliseconds apart.
-const ROUND_MIN_MS: i64 = 100;
-
-/// Stamp of an expired row that was seen once because the time to live allows it: it is not seen
-/// again.
-const SEEN: i64 = i64::MIN;
-
-/// What a table holds: says how much memory it owns outside itself.
-pub(crate) trait Row: 'static {
-    fn heap_bytes(&self) -> usize;
-}
-
-impl<S: State> Row for S {
-    #[inline]
-    fn heap_bytes(&self) -> usize {
-        State::heap_bytes(self)
-    }
-}
+use expiring::{Expiring, lives};
 
 /// The rows of one state on one core.
 pub(crate) struct Store<K: Key, V: Row> {
     core: Rc<Core>,
     rows: Rows<K, V>,
+    /// What is known of rows that are not in the table; `None`: there are none.
+    cold: Option<Box<Cold<K>>>,
+    name: String,
 }
 
 enum Rows<K: Key, V> {
@@ -47,35 +37,37 @@ enum Rows<K: Key, V> {
     Expiring(Box<Expiring<K, V>>),
 }
 
-struct Expiring<K: Key, V> {
-    table: Table<K, Stamped<V>>,
-    ttl: Ttl,
-    cursor: usize,
-    round_cursor: usize,
-    /// When the next whole round begins; `i64::MAX` while the table is empty.
-    round_at: i64,
+/// Runs an expression for whichever table there is.
+macro_rules! with_table {
+    ($rows:expr, $table:ident => $body:expr) => {
+        match $rows {
+            Rows::Plain($table) => $body,
+            Rows::Expiring(rows) => {
+                let $table = &mut rows.table;
+                $body
+            }
+        }
+    };
 }
-
-/// A row and when it was last accessed, in milliseconds.
-struct Stamped<V> {
-    row: V,
-    accessed: i64,
-}
+use with_table;
 
 impl<K: Key, V: Row> Store<K, V> {
-    pub(crate) fn new(core: Rc<Core>, spec: &StateSpec) -> Self {
+    /// An empty store; `operator` and the state's name together name it on its core.
+    pub(crate) fn new(core: Rc<Core>, operator: &str, spec: &StateSpec) -> Self {
         let ttl = spec.ttl.filter(|ttl| ttl.update != UpdateType::Disabled);
         let rows = match ttl {
-            None => Rows::Plain(Table::with_capacity(spec.keys)),
-            Some(ttl) => Rows::Expiring(Box::new(Expiring {
-                table: Table::with_capacity(spec.keys),
-                ttl,
-                cursor: 0,
-                round_cursor: 0,
-                round_at: i64::MAX,
-            })),
+            None => Rows::Plain(table(&core.budget, spec.keys)),
+            Some(ttl) => {
+                Rows::Expiring(Box::new(Expiring::new(table(&core.budget, spec.keys), ttl)))
+            }
         };
-        Self { core, rows }
+        Self { core, rows, cold: None, name: format!("{operator}/{}", spec.name) }
+    }
+
+    /// Whether a look-up may do more than look: rows expire, or some are cold.
+    #[inline]
+    pub(crate) fn is_lively(&self) -> bool {
+        self.cold.is_some() || self.expires()
     }
 
     /// Whether rows expire.
@@ -92,7 +84,7 @@ impl<K: Key, V: Row> Store<K, V> {
         }
     }
 
-    /// A row to look at, without any effect on its life.
+    /// A row to look at, without any effect on its life; a cold one only behind [`Store::bring`].
     #[inline]
     pub(crate) fn peek(&self, key: KeyRef<'_>) -> Option<&V> {
         match &self.rows {
@@ -105,19 +97,29 @@ impl<K: Key, V: Row> Store<K, V> {
         }
     }
 
+    /// As [`Store::peek`], be it that the row has expired.
+    pub(crate) fn peek_any(&self, key: KeyRef<'_>) -> Option<&V> {
+        match &self.rows {
+            Rows::Plain(table) => table.get(key),
+            Rows::Expiring(rows) => rows.table.get(key).map(|stamped| &stamped.row),
+        }
+    }
+
     /// Counts as a read: removes an expired row, may restart the time of a live one. What is left
     /// to be seen is seen by [`Store::peek`].
     #[inline]
     pub(crate) fn touch(&mut self, key: KeyRef<'_>) -> Option<V> {
+        self.bring(key);
         match &mut self.rows {
             Rows::Plain(_) => None,
-            Rows::Expiring(rows) => rows.touch(key, &self.core),
+            Rows::Expiring(rows) => rows.touch(key, &self.core, self.cold.as_deref_mut()),
         }
     }
 
     /// A row to change; counts as a write.
     #[inline]
     pub(crate) fn get_mut(&mut self, key: KeyRef<'_>) -> Option<&mut V> {
+        self.bring(key);
         let epoch = self.core.epoch.get();
         match &mut self.rows {
             Rows::Plain(table) => table.get_mut(key, epoch),
@@ -142,12 +144,18 @@ impl<K: Key, V: Row> Store<K, V> {
         init: impl FnOnce() -> V,
     ) -> (&K, &mut V, bool) {
         let epoch = self.core.epoch.get();
+        let cold = &mut self.cold;
         match &mut self.rows {
             Rows::Plain(table) => {
-                let slot = table.slot(key, epoch, init);
+                let slot = table.slot_with(key, epoch, || match cold {
+                    None => Made::New(init()),
+                    Some(cold) => cold.make(key, init),
+                });
                 (slot.key, slot.value, slot.changed_in.is_none())
             }
-            Rows::Expiring(rows) => rows.get_or_insert_with(key, &self.core, init),
+            Rows::Expiring(rows) => {
+                rows.get_or_insert_with(key, &self.core, cold.as_deref_mut(), init)
+            }
         }
     }
 
@@ -166,21 +174,49 @@ impl<K: Key, V: Row> Store<K, V> {
         before
     }
 
+    /// Adds a row whose key the caller knows to have none.
+    pub(crate) fn add(&mut self, key: KeyRef<'_>, row: V) {
+        if let Some(cold) = &mut self.cold {
+            cold.know_absent(key);
+        }
+        let before = self.insert(key, row);
+        debug_assert!(before.is_none(), "key {:02x?} has a row", key.bytes);
+    }
+
     /// Takes a row out; `None` if there is none or it is not seen any more.
     pub(crate) fn remove(&mut self, key: KeyRef<'_>) -> Option<V> {
         self.take(key).and_then(|(row, lives)| lives.then_some(row))
     }
 
+    /// Removes a row without a look at it: a cold one is not read for it.
+    pub(crate) fn discard(&mut self, key: KeyRef<'_>) {
+        let taken = self.take_from_table(key);
+        if let Some(cold) = self.cold.as_mut().filter(|_| taken.is_none()) {
+            cold.discard(key);
+        }
+    }
+
     /// Takes a row out, expired or not, and tells whether it was still to be seen.
     pub(crate) fn take(&mut self, key: KeyRef<'_>) -> Option<(V, bool)> {
-        let (row, lives) = match &mut self.rows {
-            Rows::Plain(table) => (table.remove(key)?, true),
+        self.bring(key);
+        self.take_from_table(key)
+    }
+
+    fn take_from_table(&mut self, key: KeyRef<'_>) -> Option<(V, bool)> {
+        let ((row, lives), stored) = match &mut self.rows {
+            Rows::Plain(table) => {
+                let (row, stored) = table.take_out(key)?;
+                ((row, true), stored)
+            }
             Rows::Expiring(rows) => {
-                let stamped = rows.table.remove(key)?;
+                let (Stamped { row, accessed }, stored) = rows.table.take_out(key)?;
                 let now = self.core.wall_millis();
-                (stamped.row, lives(&rows.ttl, stamped.accessed, now))
+                ((row, lives(&rows.ttl, accessed, now)), stored)
             }
         };
+        if let Some(cold) = &mut self.cold {
+            cold.removed(key, stored);
+        }
         self.adjust_heap(-((row.heap_bytes() + key_bytes::<K>(key)) as isize));
         Some((row, lives))
     }
@@ -191,6 +227,7 @@ impl<K: Key, V: Row> Store<K, V> {
         key: KeyRef<'_>,
         change: impl FnOnce(&mut V) -> R,
     ) -> Option<R> {
+        self.bring(key);
         let epoch = self.core.epoch.get();
         let row = match &mut self.rows {
             Rows::Plain(table) => table.get_mut(key, epoch)?,
@@ -202,168 +239,28 @@ impl<K: Key, V: Row> Store<K, V> {
     #[inline]
     pub(crate) fn adjust_heap(&mut self, change: isize) {
         if change != 0 {
-            match &mut self.rows {
-                Rows::Plain(table) => table.adjust_heap(change),
-                Rows::Expiring(rows) => rows.table.adjust_heap(change),
-            }
+            with_table!(&mut self.rows, table => table.adjust_heap(change));
         }
     }
 
-    /// Memory of the table and of what its rows own.
+    /// Memory of the table, of what its rows own, and of what is known of cold ones.
     pub(crate) fn bytes(&self) -> usize {
-        match &self.rows {
+        let table = match &self.rows {
             Rows::Plain(table) => table.bytes(),
             Rows::Expiring(rows) => rows.table.bytes(),
-        }
-    }
-
-    /// Lets go of the expired among the next few rows.
-    #[inline]
-    pub(crate) fn sweep_some(&mut self) {
-        if let Rows::Expiring(rows) = &mut self.rows {
-            rows.sweep_some(&self.core);
-        }
-    }
-
-    /// As [`Store::sweep_some`], but only tells which rows have expired: their removal is more than
-    /// a row's.
-    pub(crate) fn expired_some(&mut self, found: &mut Vec<K>) {
-        if let Rows::Expiring(rows) = &mut self.rows {
-            let now = self.core.wall_millis();
-            let ttl = rows.ttl;
-            rows.table.sweep(&mut rows.cursor, LINES_PER_ACCESS, |key, row| {
-                if ttl.is_expired(row.accessed, now) {
-                    found.push(key.clone());
-                }
-                true
-            });
-        }
-    }
-
-    /// When a whole round of sweeping wants to begin or go on.
-    pub(crate) fn round_at(&self) -> i64 {
-        match &self.rows {
-            Rows::Plain(_) => i64::MAX,
-            Rows::Expiring(rows) => rows.round_at,
-        }
-    }
-
-    /// Does a slice of a round that is due; expired rows are removed.
-    pub(crate) fn sweep_slice(&mut self) {
-        if let Rows::Expiring(rows) = &mut self.rows {
-            let now = self.core.wall_millis();
-            let mut cursor = rows.round_cursor;
-            rows.sweep(&mut cursor, LINES_PER_SLICE, now);
-            rows.end_slice(cursor, now);
-        }
-    }
-
-    /// As [`Store::sweep_slice`] for rows whose removal is the caller's.
-    pub(crate) fn expired_slice(&mut self, found: &mut Vec<K>) {
-        if let Rows::Expiring(rows) = &mut self.rows {
-            let now = self.core.wall_millis();
-            let ttl = rows.ttl;
-            let mut cursor = rows.round_cursor;
-            rows.table.sweep(&mut cursor, LINES_PER_SLICE, |key, row| {
-                if ttl.is_expired(row.accessed, now) {
-                    found.push(key.clone());
-                }
-                true
-            });
-            rows.end_slice(cursor, now);
-        }
+        };
+        table + self.cold.as_ref().map_or(0, |cold| cold.bytes())
     }
 }
 
-impl<K: Key, V: Row> Expiring<K, V> {
-    fn touch(&mut self, key: KeyRef<'_>, core: &Core) -> Option<V> {
-        let now = core.wall_millis();
-        let accessed = self.table.get(key)?.accessed;
-        if self.ttl.is_expired(accessed, now) {
-            if lives(&self.ttl, accessed, now) {
-                self.table.get_mut(key, core.epoch.get())?.accessed = SEEN;
-                return None;
-            }
-            let row = self.table.remove(key)?.row;
-            let bytes = row.heap_bytes() + key_bytes::<K>(key);
-            self.table.adjust_heap(-(bytes as isize));
-            return Some(row);
-        }
-        let read = self.ttl.after_read(accessed, now);
-        if read != accessed {
-            self.table.get_mut(key, core.epoch.get())?.accessed = read;
-        }
-        None
-    }
-
-    #[inline(never)]
-    fn get_or_insert_with(
-        &mut self,
-        key: KeyRef<'_>,
-        core: &Core,
-        init: impl FnOnce() -> V,
-    ) -> (&K, &mut V, bool) {
-        self.sweep_some(core);
-        let now = core.wall_millis();
-        if self.round_at == i64::MAX {
-            self.round_at = self.ttl.expires_at(now);
-        }
-        let ttl = self.ttl;
-        // An expired row goes with all that is counted for it; the new one comes as any other.
-        if self.table.get(key).is_some_and(|row| !lives(&ttl, row.accessed, now)) {
-            drop(self.touch(key, core));
-        }
-        let accessed = ttl.after_write(now);
-        let made = || Stamped { row: init(), accessed };
-        let slot = self.table.slot(key, core.epoch.get(), made);
-        slot.value.accessed = accessed;
-        (slot.key, &mut slot.value.row, slot.changed_in.is_none())
-    }
-
-    #[inline]
-    fn sweep_some(&mut self, core: &Core) {
-        let mut cursor = self.cursor;
-        self.sweep(&mut cursor, LINES_PER_ACCESS, core.wall_millis());
-        self.cursor = cursor;
-    }
-
-    fn sweep(&mut self, cursor: &mut usize, lines: usize, now: i64) {
-        let (ttl, mut gone) = (self.ttl, 0);
-        self.table.sweep(cursor, lines, |key, stamped| {
-            let expired = ttl.is_expired(stamped.accessed, now);
-            if expired {
-                gone += key.heap_bytes() + stamped.row.heap_bytes();
-            }
-            !expired
-        });
-        if gone > 0 {
-            self.table.adjust_heap(-(gone as isize));
-        }
-    }
-
-    /// Notes where a round has got to; at its end, when the next one begins.
-    fn end_slice(&mut self, cursor: usize, now: i64) {
-        self.round_cursor = cursor;
-        if cursor == 0 && !self.table.is_rehashing() {
-            let pause = (self.ttl.after_ms / 2).max(ROUND_MIN_MS);
-            let empty = self.table.is_empty();
-            self.round_at = if empty { i64::MAX } else { now.saturating_add(pause) };
-        }
-    }
+/// A table within the budget; it starts smaller than it was asked to if that would break it.
+fn table<K: Key, V>(budget: &Budget, keys: usize) -> Table<K, V> {
+    let most = budget.room().bytes() / (4 * LINE_BYTES);
+    let mut table = Table::with_capacity(keys.min(most));
+    budget.room().take(table.bytes());
+    table.set_room(Rc::clone(budget.room()));
+    table
 }
 
-/// Whether a row counts as present for the next access.
-#[inline]
-fn lives(ttl: &Ttl, accessed: i64, now: i64) -> bool {
-    accessed != SEEN && ttl.is_visible(accessed, now)
-}
-
-/// Memory that the key with these bytes owns in a table.
-#[inline]
-fn key_bytes<K: Key>(key: KeyRef<'_>) -> usize {
-    if std::mem::needs_drop::<K>() {
-        K::decode(key.bytes).map_or(0, |key| key.heap_bytes())
-    } else {
-        0
-    }
-}
+/// Bytes of a table's line.
+const LINE_BYTES: usize = 64;

@@ -4,10 +4,10 @@ use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use thalweg_state::{Key, State};
+use thalweg_state::{Key, KeyRef, State};
 
 use super::states::StateTable;
-use super::{Scope, StateSpec, Store};
+use super::{ColdState, Held, Scope, StateSpec, Store};
 use crate::runtime::Core;
 
 /// A value of the current key.
@@ -153,14 +153,15 @@ pub(crate) struct ValueCell<K: Key, S: State> {
 }
 
 impl<K: Key, S: State> ValueCell<K, S> {
-    pub(crate) fn new(scope: Rc<Scope>, core: Rc<Core>, spec: &StateSpec) -> Self {
-        Self { scope, store: RefCell::new(Store::new(core, spec)), heap: Cell::new(0) }
+    pub(crate) fn new(scope: Rc<Scope>, core: &Rc<Core>, operator: &str, spec: &StateSpec) -> Self {
+        let store = Store::new(Rc::clone(core), operator, spec);
+        Self { scope, store: RefCell::new(store), heap: Cell::new(0) }
     }
 
     /// What lent values came to own goes to the store's account.
     #[inline]
     fn settle(&self, store: &mut Store<K, S>) {
-        if std::mem::needs_drop::<S>() {
+        if std::mem::needs_drop::<(K, S)>() {
             store.adjust_heap(self.heap.replace(0));
         }
     }
@@ -168,7 +169,7 @@ impl<K: Key, S: State> ValueCell<K, S> {
 
 impl<K: Key, S: State> ValueAccess<S> for ValueCell<K, S> {
     fn get(&self) -> Option<Ref<'_, S>> {
-        if self.store.borrow().expires() {
+        if self.store.borrow().is_lively() {
             let store = &mut *self.store.borrow_mut();
             self.settle(store);
             store.sweep_some();
@@ -231,5 +232,22 @@ impl<K: Key, S: State> StateTable for ValueCell<K, S> {
         let store = &mut *self.store.borrow_mut();
         self.settle(store);
         store.sweep_slice();
+    }
+    fn is_cold(&self) -> bool {
+        self.store.borrow().is_cold()
+    }
+    fn ready(&self, key: KeyRef<'_>) -> bool {
+        self.store.borrow_mut().ready(key)
+    }
+    fn ask(&self) {
+        self.store.borrow_mut().ask();
+    }
+    fn hold(&self, key: KeyRef<'_>, held: &mut Held) {
+        held.add(key.hash);
+    }
+    fn stores(&self, visit: &mut dyn FnMut(&mut dyn ColdState)) {
+        let store = &mut *self.store.borrow_mut();
+        self.settle(store);
+        visit(store);
     }
 }

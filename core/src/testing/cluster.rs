@@ -7,6 +7,7 @@ use crate::dataflow::Environment;
 use crate::graph::JobGraph;
 use crate::job::{Args, Job, local_workers, plan};
 use crate::runtime::Worker;
+use crate::state::StateMemory;
 use crate::time::{Clock, ManualClock};
 use crate::{Error, Result};
 
@@ -45,6 +46,38 @@ pub struct ClusterOptions {
     pub clock: ManualClock,
     /// Number of key groups; the default depends on the parallelism.
     pub max_parallelism: Option<u32>,
+    /// What state may take; above it rows go to a cold tier in memory.
+    pub state: StateBound,
+}
+
+/// How much memory the state of each core may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StateBound {
+    /// As much as it likes.
+    #[default]
+    None,
+    /// So many bytes per core, above a cold tier whose pace is decided by `seed`.
+    Bytes {
+        /// The bound.
+        bytes: usize,
+        /// Decides how late answers come.
+        seed: u64,
+    },
+    /// Every row leaves as soon as nobody needs it.
+    Cold {
+        /// Decides how late answers come.
+        seed: u64,
+    },
+}
+
+impl StateBound {
+    fn memory(self) -> StateMemory {
+        match self {
+            StateBound::None => StateMemory::default(),
+            StateBound::Bytes { bytes, seed } => StateMemory::above_memory(bytes, seed),
+            StateBound::Cold { seed } => StateMemory::forced_cold(seed),
+        }
+    }
 }
 
 impl ClusterOptions {
@@ -55,6 +88,7 @@ impl ClusterOptions {
             network: NetworkConfig::default(),
             clock: ManualClock::new(0),
             max_parallelism: None,
+            state: StateBound::None,
         }
     }
 }
@@ -70,6 +104,7 @@ impl Cluster {
         }
         let mut env = Environment::new(options.parallelism, options.network.clone());
         env.max_parallelism = options.max_parallelism.unwrap_or(env.max_parallelism);
+        env.memory = options.state.memory();
         let clock: Rc<dyn Clock> = Rc::new(options.clock.clone());
         let workers = local_workers(job, args, options.parallelism, &clock, &env)?;
         let mut graph = plan(job, args, options.parallelism)?;

@@ -74,6 +74,7 @@ impl<T: 'static, U: 'static> Harness<T, U> {
         let clock = ManualClock::new(options.wall_millis);
         let mut env = Environment::new(channels, options.network());
         env.captured = Some(Rc::clone(&captured));
+        env.memory = options.memory();
         let job = |flow: &Dataflow, _: &Args| {
             let input = Input { flow: flow.clone(), queues: Rc::clone(&queues) };
             let output = Output { arrived: Rc::clone(&arrived), budget: options.output_budget };
@@ -213,6 +214,12 @@ impl<T: 'static, U: 'static> Harness<T, U> {
         self.workers.iter().map(Worker::state_bytes).sum()
     }
 
+    /// Rows of state that left their table for the cold tier.
+    pub fn evicted(&mut self) -> u64 {
+        self.run();
+        self.workers.iter().map(|worker| worker.core().budget.counts.evicted.value()).sum()
+    }
+
     /// Ends the input: event time comes to its end, all timers of event time fire, the job
     /// finishes.
     pub fn end(&mut self) {
@@ -249,7 +256,7 @@ impl<T: 'static, U: 'static> Harness<T, U> {
         for _ in 0..TURNS_MAX {
             let mut worked = self.queues.iter().any(|queue| !queue.borrow().is_empty());
             for worker in &mut self.workers {
-                worked |= worker.step()?.worked;
+                worked |= worker.step()?.worked || worker.core().budget.is_busy();
             }
             quiet = if worked { 0 } else { quiet + 1 };
             if quiet == QUIET_TURNS {

@@ -5,6 +5,10 @@ use crate::Result;
 use crate::config::NetworkConfig;
 use crate::dataflow::{Dataflow, Stream};
 use crate::operator::Chain;
+use crate::state::StateMemory;
+
+/// Decides how late the answers of a harness's cold tier come.
+const COLD_SEED: u64 = 0x7468_616c;
 
 /// How a [`Harness`] runs its job. The results do not depend on it: a test runs its cases with each
 /// of [`HarnessOptions::matrix`].
@@ -24,6 +28,7 @@ pub struct HarnessOptions {
     pub(super) output_budget: Option<usize>,
     pub(super) small_buffers: bool,
     pub(super) batched: bool,
+    pub(super) cold: bool,
     pub(super) wall_millis: i64,
 }
 
@@ -34,13 +39,16 @@ impl HarnessOptions {
     }
 
     /// What an operator must not notice: whole batch and one by one, output budget of one, buffers
-    /// of one record.
+    /// of one record, state in memory and forced cold.
     pub fn matrix() -> Vec<Self> {
         let mut all = Vec::new();
-        for batched in [false, true] {
-            for output_budget in [None, Some(1)] {
-                for small_buffers in [false, true] {
-                    all.push(Self { batched, output_budget, small_buffers, ..Self::new() });
+        for cold in [false, true] {
+            for batched in [false, true] {
+                for output_budget in [None, Some(1)] {
+                    for small_buffers in [false, true] {
+                        let ways = Self { batched, output_budget, small_buffers, ..Self::new() };
+                        all.push(Self { cold, ..ways });
+                    }
                 }
             }
         }
@@ -72,6 +80,14 @@ impl HarnessOptions {
     #[must_use]
     pub fn batched(mut self) -> Self {
         self.batched = true;
+        self
+    }
+
+    /// Lets every row of state leave for a cold tier (in memory, with answers that come late) as
+    /// soon as nobody needs it: what is read is then read back.
+    #[must_use]
+    pub fn cold(mut self) -> Self {
+        self.cold = true;
         self
     }
 
@@ -110,6 +126,10 @@ impl HarnessOptions {
         F: Fn(&Dataflow, Input<T>) -> Result<Stream<U, C>>,
     {
         Harness::start(self, make)
+    }
+
+    pub(super) fn memory(&self) -> StateMemory {
+        if self.cold { StateMemory::forced_cold(COLD_SEED) } else { StateMemory::default() }
     }
 
     pub(super) fn network(&self) -> NetworkConfig {

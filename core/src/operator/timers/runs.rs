@@ -82,6 +82,11 @@ impl TimerRuns {
         self.next
     }
 
+    /// Whether a timer fires at `upto` or before.
+    pub(crate) fn is_due(&self, upto: Timestamp) -> bool {
+        self.count > 0 && self.next <= upto
+    }
+
     #[inline]
     pub(crate) fn register(&mut self, key: KeyRef<'_>, namespace: i64, timestamp: Timestamp) {
         let entry = Entry::new(key.bytes, namespace);

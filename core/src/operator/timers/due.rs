@@ -1,0 +1,94 @@
+//! Timers that were taken out of their runs to fire next, while the rows of their keys are fetched.
+
+use std::collections::VecDeque;
+
+use super::TimerRuns;
+use crate::time::Timestamp;
+
+/// A timer that fires soon.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) timestamp: Timestamp,
+    /// The key's canonical bytes.
+    pub(crate) key: Vec<u8>,
+    pub(crate) namespace: i64,
+}
+
+impl Due {
+    fn place(&self) -> (Timestamp, &[u8], i64) {
+        (self.timestamp, &self.key, self.namespace)
+    }
+}
+
+/// The timers that fire next, in order.
+pub(crate) struct DueTimers(VecDeque<Due>);
+
+impl DueTimers {
+    pub(crate) fn new() -> Self {
+        Self(VecDeque::new())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Due> {
+        self.0.iter()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().map(|due| size_of::<Due>() + due.key.capacity()).sum()
+    }
+
+    /// Takes up to `count` timers that are due at `upto`.
+    pub(crate) fn take_from(&mut self, timers: &mut TimerRuns, upto: Timestamp, count: usize) {
+        let mut key = Vec::new();
+        while self.0.len() < count
+            && let Some((timestamp, namespace)) = timers.pop(upto, &mut key)
+        {
+            self.0.push_back(Due { timestamp, key: key.clone(), namespace });
+        }
+    }
+
+    /// The first timer.
+    pub(crate) fn pop(&mut self) -> Option<Due> {
+        self.0.pop_front()
+    }
+
+    /// Takes a new timer in if it fires before the last one that is here; false: it belongs to the
+    /// others.
+    pub(crate) fn insert(&mut self, timestamp: Timestamp, key: &[u8], namespace: i64) -> bool {
+        let new = (timestamp, key, namespace);
+        if self.0.back().is_none_or(|last| last.place() < new) {
+            return false;
+        }
+        let at = self.0.partition_point(|due| due.place() <= new);
+        self.0.insert(at, Due { timestamp, key: key.to_vec(), namespace });
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_state::KeyRef;
+
+    use super::*;
+
+    #[test]
+    fn a_timer_that_comes_late_takes_its_place_in_the_order() {
+        let mut runs = TimerRuns::new();
+        for (timestamp, key) in [(3, b"b"), (1, b"c"), (5, b"a"), (3, b"a")] {
+            runs.register(KeyRef::new(key), 0, timestamp);
+        }
+        let mut due = DueTimers::new();
+        assert!(!due.insert(1, b"z", 0), "nothing is due yet");
+        due.take_from(&mut runs, 9, 3);
+        assert!(!due.insert(3, b"c", 0) && !due.insert(5, b"a", 0));
+        assert!(due.insert(3, b"a", -1) && due.insert(3, b"a", 7));
+        let fired: Vec<_> = std::iter::from_fn(|| due.pop())
+            .map(|due| (due.timestamp, due.key[0], due.namespace))
+            .collect();
+        assert_eq!(fired, [(1, b'c', 0), (3, b'a', -1), (3, b'a', 0), (3, b'a', 7), (3, b'b', 0)]);
+        assert_eq!((due.is_empty(), due.bytes(), runs.next()), (true, 0, 5));
+    }
+}

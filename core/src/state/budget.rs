@@ -1,0 +1,354 @@
+//! The memory budget of one core's state, and the way to its cold tier.
+//!
+//! The tables of a core share one [`Room`]; what does not fit goes to the cold tier, which is
+//! opened when that first happens. Answers of the tier are sorted by column here, and each store
+//! takes its own.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use thalweg_state::Room;
+use thalweg_state::cold::{Answer, ColdError, ColdTier, ColumnId, Fetch, MemoryTier, Rows, Run};
+
+use crate::error::Kind;
+use crate::metrics::Counter;
+use crate::{Error, Result};
+
+/// Opens the cold tier of the core with this number.
+pub(crate) type OpenTier = Rc<dyn Fn(usize) -> Result<Box<dyn ColdTier>, ColdError>>;
+
+/// Answers that a turn takes at most.
+const ANSWERS_PER_TURN: usize = 8;
+
+/// Answered fetches whose memory is kept.
+const SPARE_MAX: usize = 8;
+
+/// What a core's state may take, and where the rest goes.
+#[derive(Clone, Default)]
+pub(crate) struct StateMemory {
+    /// Bytes of one core; `None`: as much as it likes.
+    pub(crate) limit: Option<usize>,
+    /// Whether every row leaves the table as soon as it may: for tests.
+    pub(crate) eager: bool,
+    /// Opens the cold tier; `None`: there is none.
+    pub(crate) tier: Option<OpenTier>,
+    /// What is said once when there is none and the budget is exceeded.
+    pub(crate) hint: &'static str,
+}
+
+impl StateMemory {
+    /// So many bytes per core above a cold tier in memory, whose pace is decided by `seed`.
+    pub(crate) fn above_memory(bytes: usize, seed: u64) -> Self {
+        let open = move |core: usize| -> Result<Box<dyn ColdTier>, ColdError> {
+            Ok(Box::new(MemoryTier::new(seed.wrapping_add(core as u64))))
+        };
+        Self { limit: Some(bytes), tier: Some(Rc::new(open)), ..Self::default() }
+    }
+
+    /// Every row leaves as soon as nobody needs it.
+    pub(crate) fn forced_cold(seed: u64) -> Self {
+        Self { limit: None, eager: true, ..Self::above_memory(0, seed) }
+    }
+}
+
+/// The budget of one core.
+pub(crate) struct Budget {
+    memory: RefCell<StateMemory>,
+    limit: Cell<usize>,
+    eager: Cell<bool>,
+    room: Rc<Room>,
+    used: Cell<usize>,
+    tier: RefCell<Option<Box<dyn ColdTier>>>,
+    cold: Cell<bool>,
+    columns: RefCell<Vec<Column>>,
+    /// Runs that were given and not yet answered.
+    runs: RefCell<Vec<(u64, ColumnId)>>,
+    spare: RefCell<Vec<(Fetch, Rows)>>,
+    next_id: Cell<u64>,
+    answers: Cell<u64>,
+    departures: Cell<u64>,
+    waits: Cell<bool>,
+    warned: Cell<bool>,
+    /// What has happened so far.
+    pub(crate) counts: ColdCounts,
+}
+
+/// What is waiting for the store of a column.
+struct Column {
+    id: ColumnId,
+    inbox: Vec<Answer>,
+}
+
+/// What the core counts about its cold state.
+#[derive(Debug, Default)]
+pub(crate) struct ColdCounts {
+    /// Rows that left the table.
+    pub(crate) evicted: Counter,
+    /// Rows asked for ahead of their use.
+    pub(crate) fetched: Counter,
+    /// Rows that user code had to wait for.
+    pub(crate) blocking: Counter,
+    /// Turns in which state was not touched because the cold tier was behind.
+    pub(crate) stalls: Counter,
+}
+
+impl Budget {
+    /// A budget without a bound.
+    pub(crate) fn new() -> Self {
+        Self {
+            memory: RefCell::default(),
+            limit: Cell::new(usize::MAX),
+            eager: Cell::new(false),
+            room: Rc::default(),
+            used: Cell::new(0),
+            tier: RefCell::new(None),
+            cold: Cell::new(false),
+            columns: RefCell::default(),
+            runs: RefCell::default(),
+            spare: RefCell::default(),
+            next_id: Cell::new(0),
+            answers: Cell::new(0),
+            departures: Cell::new(0),
+            waits: Cell::new(false),
+            warned: Cell::new(false),
+            counts: ColdCounts::default(),
+        }
+    }
+
+    /// Sets the bound; before the first table is made.
+    pub(crate) fn bound(&self, memory: &StateMemory) {
+        self.limit.set(memory.limit.unwrap_or(usize::MAX));
+        self.eager.set(memory.eager);
+        if memory.tier.is_some() {
+            self.room.set(self.limit.get());
+        }
+        *self.memory.borrow_mut() = memory.clone();
+    }
+
+    /// Whether there is a bound at all.
+    #[inline]
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.limit.get() != usize::MAX || self.eager.get()
+    }
+
+    /// Whether every row leaves the table as soon as it may.
+    #[inline]
+    pub(crate) fn is_eager(&self) -> bool {
+        self.eager.get()
+    }
+
+    /// What the core's tables share.
+    pub(crate) fn room(&self) -> &Rc<Room> {
+        &self.room
+    }
+
+    /// Bytes in use as of the last turn.
+    pub(crate) fn used(&self) -> usize {
+        self.used.get()
+    }
+
+    /// Bytes above the bound as of the last turn, but for a little that slabs may take.
+    pub(crate) fn excess(&self) -> usize {
+        let limit = self.limit.get();
+        self.used.get().saturating_sub(limit.saturating_add(limit / 16))
+    }
+
+    /// Whether more is in use than even a turn may add.
+    pub(crate) fn is_overdrawn(&self) -> bool {
+        let limit = self.limit.get();
+        self.used.get() > limit.saturating_add(limit / 8)
+    }
+
+    /// Takes note of what is in use; true if rows may have to leave.
+    pub(crate) fn measure(&self, used: usize) -> bool {
+        self.used.set(used);
+        let limit = self.limit.get();
+        if self.memory.borrow().tier.is_none() {
+            if used > limit && !self.warned.replace(true) {
+                self.warn();
+            }
+            return false;
+        }
+        self.room.set(limit.saturating_sub(used));
+        // Below a third each table can still double.
+        self.eager.get() || used > limit / 3
+    }
+
+    #[cold]
+    fn warn(&self) {
+        let (limit, hint) = (self.limit.get(), self.memory.borrow().hint);
+        tracing::warn!(
+            bytes = self.used.get(),
+            "state takes more memory than state.memory leaves each core ({limit} bytes): {hint}"
+        );
+    }
+
+    /// The column of a state, by a name that is unique on the core; opens the cold tier if it is
+    /// the first.
+    pub(crate) fn column(&self, core: usize, name: &str) -> Result<ColumnId> {
+        let mut tier = self.tier.borrow_mut();
+        if tier.is_none() {
+            let open = self.memory.borrow().tier.clone();
+            let open = open.expect("rows leave only where there is a cold tier");
+            *tier = Some(open(core).map_err(failed)?);
+            self.cold.set(true);
+        }
+        let tier = tier.as_mut().expect("the cold tier is open");
+        let id = tier.column(name).map_err(failed)?;
+        let mut columns = self.columns.borrow_mut();
+        assert!(columns.iter().all(|column| column.id != id), "two states are named {name}");
+        columns.push(Column { id, inbox: Vec::new() });
+        Ok(id)
+    }
+
+    fn tier<R>(&self, use_it: impl FnOnce(&mut dyn ColdTier) -> R) -> R {
+        let mut tier = self.tier.borrow_mut();
+        use_it(tier.as_deref_mut().expect("a column is of an open tier"))
+    }
+
+    fn next_id(&self) -> u64 {
+        let id = self.next_id.get() + 1;
+        self.next_id.set(id);
+        id
+    }
+
+    /// An empty run.
+    pub(crate) fn run(&self, column: ColumnId) -> Run {
+        let id = self.next_id();
+        self.tier(|tier| tier.run(id, column))
+    }
+
+    /// Hands a run over.
+    pub(crate) fn store(&self, run: Run) {
+        self.runs.borrow_mut().push((run.id, run.column));
+        self.tier(|tier| tier.store(run));
+    }
+
+    /// A fetch without keys.
+    pub(crate) fn new_fetch(&self, column: ColumnId) -> Fetch {
+        let id = self.next_id();
+        match self.spare.borrow_mut().pop() {
+            Some((mut fetch, rows)) => {
+                fetch.reset(id, column, rows);
+                fetch
+            }
+            None => Fetch::new(id, column),
+        }
+    }
+
+    /// Asks for the rows of some keys.
+    pub(crate) fn fetch(&self, fetch: Fetch) {
+        self.counts.fetched.add(fetch.len() as u64);
+        self.tier(|tier| tier.fetch(fetch));
+    }
+
+    /// Takes an answered fetch back, for its memory.
+    pub(crate) fn recycle(&self, fetch: Fetch, rows: Rows) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            spare.push((fetch, rows));
+        }
+    }
+
+    /// Reads a row that user code waits for.
+    ///
+    /// # Panics
+    /// If it cannot be read: user code must not go on with a state that it does not have.
+    #[cold]
+    pub(crate) fn get(&self, column: ColumnId, key: &[u8]) -> Option<Vec<u8>> {
+        self.counts.blocking.add(1);
+        let row = self.tier(|tier| tier.get(column, key));
+        row.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Takes what the cold tier has answered; true if there is something for a store.
+    pub(crate) fn poll(&self) -> Result<bool> {
+        let mut tier = self.tier.borrow_mut();
+        let Some(tier) = tier.as_mut() else {
+            return Ok(false);
+        };
+        let mut found = false;
+        for _ in 0..ANSWERS_PER_TURN {
+            let Some(answer) = tier.poll() else { break };
+            found = true;
+            self.answers.set(self.answers.get() + 1);
+            let column = match &answer {
+                Answer::Failed(error) => return Err(failed(error.clone())),
+                Answer::Fetched { fetch, .. } => fetch.column,
+                Answer::Stored { run } => self.stored(*run),
+            };
+            let mut columns = self.columns.borrow_mut();
+            let to = columns.iter_mut().find(|known| known.id == column);
+            to.expect("an answer is for a column that was made").inbox.push(answer);
+        }
+        Ok(found)
+    }
+
+    fn stored(&self, id: u64) -> ColumnId {
+        let mut runs = self.runs.borrow_mut();
+        let at = runs.iter().position(|(run, _)| *run == id);
+        runs.remove(at.expect("a run that is stored was given")).1
+    }
+
+    /// The answers for a column, oldest first.
+    pub(crate) fn answers_for(&self, column: ColumnId) -> Vec<Answer> {
+        let mut columns = self.columns.borrow_mut();
+        let from = columns.iter_mut().find(|known| known.id == column);
+        from.map_or_else(Vec::new, |column| std::mem::take(&mut column.inbox))
+    }
+
+    /// Whether the cold tier was opened: before that nothing is cold.
+    #[inline]
+    pub(crate) fn is_cold(&self) -> bool {
+        self.cold.get()
+    }
+
+    /// Whether the tier has yet to answer something.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.tier.borrow().as_ref().is_some_and(|tier| tier.busy())
+    }
+
+    /// Whether runs are on their way.
+    pub(crate) fn is_storing(&self) -> bool {
+        !self.runs.borrow().is_empty()
+    }
+
+    /// Counts answers: who waits for rows looks again when it has moved.
+    #[inline]
+    pub(crate) fn answers(&self) -> u64 {
+        self.answers.get()
+    }
+
+    /// Counts slices in which rows left: who has made sure of its rows does so again then.
+    #[inline]
+    pub(crate) fn departures(&self) -> u64 {
+        self.departures.get()
+    }
+
+    /// Notes that rows have left the table.
+    pub(crate) fn depart(&self, rows: usize) {
+        self.counts.evicted.add(rows as u64);
+        self.departures.set(self.departures.get() + 1);
+    }
+
+    /// Notes that a task waits for cold rows.
+    pub(crate) fn wait(&self) {
+        self.waits.set(true);
+    }
+
+    /// Whether a task has waited for cold rows since this was last asked.
+    pub(crate) fn take_waits(&self) -> bool {
+        self.waits.replace(false)
+    }
+}
+
+/// What the cold tier cannot do ends the attempt.
+#[cold]
+pub(crate) fn failed(error: ColdError) -> Error {
+    let ColdError { what, hint } = error;
+    let error = Error::new(Kind::Io, what);
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}

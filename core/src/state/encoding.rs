@@ -1,0 +1,74 @@
+//! What a table holds, and its bytes in the cold tier.
+
+use thalweg_state::key::split_prefixed;
+use thalweg_state::{CodecError, Encoder, Key, State};
+
+use crate::error::Kind;
+use crate::{Error, Result};
+
+/// What a table holds.
+pub(crate) trait Row: Sized + 'static {
+    /// Memory that it owns outside itself.
+    fn heap_bytes(&self) -> usize;
+    /// Appends its bytes.
+    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()>;
+    /// Reads it back from all of `bytes`.
+    fn decode(bytes: &[u8]) -> Result<Self>;
+}
+
+impl<S: State> Row for S {
+    #[inline]
+    fn heap_bytes(&self) -> usize {
+        State::heap_bytes(self)
+    }
+    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
+        Ok(encoder.encode(self, out)?)
+    }
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        Ok(State::decode(bytes)?)
+    }
+}
+
+/// A row and when it was last accessed, in milliseconds.
+pub(crate) struct Stamped<V> {
+    pub(crate) row: V,
+    pub(crate) accessed: i64,
+}
+
+impl<V: Row> Row for Stamped<V> {
+    #[inline]
+    fn heap_bytes(&self) -> usize {
+        self.row.heap_bytes()
+    }
+    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(&self.accessed.to_le_bytes());
+        self.row.encode(encoder, out)
+    }
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let (accessed, row) = bytes.split_first_chunk().ok_or_else(cut_short)?;
+        Ok(Self { accessed: i64::from_le_bytes(*accessed), row: V::decode(row)? })
+    }
+}
+
+/// Appends a key that something follows.
+pub(crate) fn put_key<E: Key>(key: &E, out: &mut Vec<u8>) {
+    key.encode_prefixed(out);
+}
+
+/// Takes such a key off the front.
+pub(crate) fn take_key<E: Key>(bytes: &mut &[u8]) -> Result<E> {
+    Ok(E::decode(split_prefixed(E::WIDTH, bytes)?)?)
+}
+
+/// A row's bytes end too early.
+#[cold]
+pub(crate) fn cut_short() -> Error {
+    Error::new(Kind::State, "cannot decode a row of state: its bytes end too early")
+}
+
+impl From<CodecError> for Error {
+    #[cold]
+    fn from(error: CodecError) -> Self {
+        Self::new(Kind::State, "cannot encode or decode a row of state").with_source(error)
+    }
+}
