@@ -8,11 +8,14 @@ pub mod keys;
 mod layers;
 mod page;
 mod settings;
+mod state;
 mod value;
 
 pub use layers::Sources;
 pub use page::{explain, page};
 pub use settings::{Config, Setting};
+pub use state::{Backend, Share, StateConfig};
+pub(crate) use state::state_home;
 pub use value::{Shape, Value};
 
 /// Buffers and credits.
@@ -64,7 +67,7 @@ pub enum Cpus {
 }
 
 /// How cores run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RuntimeConfig {
     /// Buffers and credits.
     pub network: NetworkConfig,
@@ -78,6 +81,8 @@ pub struct RuntimeConfig {
     pub cpus: Cpus,
     /// Number of key groups; `None`: by the formula for the parallelism.
     pub max_parallelism: Option<u32>,
+    /// Memory for state, and what becomes of the rest.
+    pub state: StateConfig,
 }
 
 impl Default for RuntimeConfig {
@@ -89,6 +94,7 @@ impl Default for RuntimeConfig {
             rim: Rim::Glommio,
             cpus: Cpus::All,
             max_parallelism: None,
+            state: StateConfig::default(),
         }
     }
 }

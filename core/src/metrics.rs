@@ -99,9 +99,28 @@ impl FingerprintValue {
     }
 }
 
+/// What a core counts about its state.
+#[derive(Debug, Default)]
+pub struct StateMetrics {
+    /// Bytes that state took up when that was last looked at; only looked at where it is bounded.
+    pub bytes: Cell<u64>,
+    /// The most that it ever took up then.
+    pub bytes_max: Cell<u64>,
+    /// Rows that left their table for the cold tier.
+    pub evicted: Counter,
+    /// Keys that the cold tier was asked for ahead of their use.
+    pub fetched: Counter,
+    /// Rows that user code had to wait for.
+    pub blocking_reads: Counter,
+    /// Turns in which tasks with state did not run because the cold tier was behind.
+    pub stalls: Counter,
+}
+
 /// What a core counts.
 #[derive(Debug, Default)]
 pub struct CoreMetrics {
+    /// What it counts about its state.
+    pub state: Rc<StateMetrics>,
     /// Records read by sources.
     pub records_in: Counter,
     /// Records handed to sinks.
@@ -157,8 +176,60 @@ pub struct CoreSnapshot {
     pub dead_letters: u64,
     /// See [`CoreMetrics::busy_nanos`].
     pub busy_nanos: u64,
+    /// What it counts about its state.
+    pub state: StateCounts,
     /// User counters by name.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A copy of [`StateMetrics`]; they add up over cores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StateCounts {
+    /// See [`StateMetrics::bytes`].
+    pub bytes: u64,
+    /// See [`StateMetrics::bytes_max`].
+    pub bytes_max: u64,
+    /// See [`StateMetrics::evicted`].
+    pub evicted: u64,
+    /// See [`StateMetrics::fetched`].
+    pub fetched: u64,
+    /// See [`StateMetrics::blocking_reads`].
+    pub blocking_reads: u64,
+    /// See [`StateMetrics::stalls`].
+    pub stalls: u64,
+}
+
+impl StateCounts {
+    /// Takes in what another core has counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.bytes += other.bytes;
+        self.bytes_max += other.bytes_max;
+        self.evicted += other.evicted;
+        self.fetched += other.fetched;
+        self.blocking_reads += other.blocking_reads;
+        self.stalls += other.stalls;
+    }
+}
+
+impl StateMetrics {
+    /// Takes note of what state takes up now.
+    #[inline]
+    pub(crate) fn measure(&self, bytes: usize) {
+        self.bytes.set(bytes as u64);
+        self.bytes_max.set(self.bytes_max.get().max(bytes as u64));
+    }
+
+    /// A copy of the counts.
+    pub fn snapshot(&self) -> StateCounts {
+        StateCounts {
+            bytes: self.bytes.get(),
+            bytes_max: self.bytes_max.get(),
+            evicted: self.evicted.value(),
+            fetched: self.fetched.value(),
+            blocking_reads: self.blocking_reads.value(),
+            stalls: self.stalls.value(),
+        }
+    }
 }
 
 impl CoreMetrics {
@@ -216,6 +287,7 @@ impl CoreMetrics {
             late: self.late.value(),
             dead_letters: self.dead_letters.value(),
             busy_nanos: self.busy_nanos.value(),
+            state: self.state.snapshot(),
             counters: counters.iter().map(|(name, c)| (name.clone(), c.value())).collect(),
         }
     }

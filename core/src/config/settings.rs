@@ -106,6 +106,27 @@ impl Config {
                 Value::Count(count) => Some(count as u32),
                 _ => None,
             },
+            state: self.state(),
+        }
+    }
+
+    fn state(&self) -> StateConfig {
+        let hashmap = self.setting("state.backend").text == "hashmap";
+        StateConfig {
+            backend: if hashmap { Backend::Hashmap } else { Backend::Rocksdb },
+            memory: match self.setting("state.memory").value {
+                Value::Size(bytes) => Share::Bytes(bytes),
+                Value::Number(fraction) => Share::Fraction(fraction),
+                ref other => panic!("state.memory is no share: {other:?}"),
+            },
+            limit: match self.setting("memory.limit").value {
+                Value::Size(bytes) => Some(bytes),
+                _ => None,
+            },
+            directory: match &self.setting("data.dir").value {
+                Value::Directory(directory) => Some(directory.clone()),
+                _ => None,
+            },
         }
     }
 

@@ -30,6 +30,7 @@ pub struct Core {
 
 impl Core {
     pub(crate) fn new(index: usize, parallelism: usize, clock: Rc<dyn Clock>) -> Rc<Self> {
+        let metrics = CoreMetrics::default();
         let core = Self {
             index,
             parallelism,
@@ -39,8 +40,8 @@ impl Core {
             turn: Cell::new(0),
             pressure: Cell::new(false),
             epoch: Cell::new(1),
-            budget: Budget::new(),
-            metrics: CoreMetrics::default(),
+            budget: Budget::new(Rc::clone(&metrics.state)),
+            metrics,
         };
         core.refresh();
         Rc::new(core)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::metrics::{CoreReport, CoreSnapshot, FingerprintValue, empty_histogram};
+use crate::metrics::{CoreReport, CoreSnapshot, FingerprintValue, StateCounts, empty_histogram};
 
 /// Totals of a run.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Summary {
     pub late: u64,
     /// Records that went to a dead letter output.
     pub dead_letters: u64,
+    /// State and its cold tier.
+    pub state: StateCounts,
     /// User counters by name.
     pub counters: BTreeMap<String, u64>,
     /// User fingerprints by name.
@@ -43,6 +45,7 @@ impl Summary {
             records_out: 0,
             late: 0,
             dead_letters: 0,
+            state: StateCounts::default(),
             counters: BTreeMap::new(),
             fingerprints: BTreeMap::new(),
             busy: Vec::new(),
@@ -62,6 +65,7 @@ impl Summary {
         self.records_out += report.counts.records_out;
         self.late += report.counts.late;
         self.dead_letters += report.counts.dead_letters;
+        self.state.merge(&report.counts.state);
         self.busy.push(report.counts.busy_nanos as f64 / self.nanos.max(1) as f64);
         for (name, count) in &report.counts.counters {
             *self.counters.entry(name.clone()).or_default() += count;

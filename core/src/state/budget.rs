@@ -11,7 +11,7 @@ use thalweg_state::Room;
 use thalweg_state::cold::{Answer, ColdError, ColdTier, ColumnId, Fetch, MemoryTier, Rows, Run};
 
 use crate::error::Kind;
-use crate::metrics::Counter;
+use crate::metrics::StateMetrics;
 use crate::{Error, Result};
 
 /// Opens the cold tier of the core with this number.
@@ -70,7 +70,7 @@ pub(crate) struct Budget {
     waits: Cell<bool>,
     warned: Cell<bool>,
     /// What has happened so far.
-    pub(crate) counts: ColdCounts,
+    pub(crate) counts: Rc<StateMetrics>,
 }
 
 /// What is waiting for the store of a column.
@@ -79,22 +79,9 @@ struct Column {
     inbox: Vec<Answer>,
 }
 
-/// What the core counts about its cold state.
-#[derive(Debug, Default)]
-pub(crate) struct ColdCounts {
-    /// Rows that left the table.
-    pub(crate) evicted: Counter,
-    /// Rows asked for ahead of their use.
-    pub(crate) fetched: Counter,
-    /// Rows that user code had to wait for.
-    pub(crate) blocking: Counter,
-    /// Turns in which state was not touched because the cold tier was behind.
-    pub(crate) stalls: Counter,
-}
-
 impl Budget {
     /// A budget without a bound.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(counts: Rc<StateMetrics>) -> Self {
         Self {
             memory: RefCell::default(),
             limit: Cell::new(usize::MAX),
@@ -111,7 +98,7 @@ impl Budget {
             departures: Cell::new(0),
             waits: Cell::new(false),
             warned: Cell::new(false),
-            counts: ColdCounts::default(),
+            counts,
         }
     }
 
@@ -162,6 +149,7 @@ impl Budget {
     /// Takes note of what is in use; true if rows may have to leave.
     pub(crate) fn measure(&self, used: usize) -> bool {
         self.used.set(used);
+        self.counts.measure(used);
         let limit = self.limit.get();
         if self.memory.borrow().tier.is_none() {
             if used > limit && !self.warned.replace(true) {
@@ -256,7 +244,7 @@ impl Budget {
     /// If it cannot be read: user code must not go on with a state that it does not have.
     #[cold]
     pub(crate) fn get(&self, column: ColumnId, key: &[u8]) -> Option<Vec<u8>> {
-        self.counts.blocking.add(1);
+        self.counts.blocking_reads.add(1);
         let row = self.tier(|tier| tier.get(column, key));
         row.unwrap_or_else(|error| panic!("{error}"))
     }

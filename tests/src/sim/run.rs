@@ -110,6 +110,7 @@ impl Run {
             network: shape.network.clone(),
             clock: clock.clone(),
             max_parallelism: shape.max_parallelism,
+            state: shape.state,
         };
         let mut cluster = Cluster::new(&*instance.job, &instance.args, &options)
             .map_err(|error| error.report())?;

@@ -1,6 +1,7 @@
 //! What a seed chooses: the shape of the cluster once, and what happens next at every step.
 
 use thalweg::config::NetworkConfig;
+use thalweg::testing::StateBound;
 
 use super::Random;
 
@@ -16,6 +17,8 @@ pub struct Shape {
     pub network: NetworkConfig,
     /// Key groups, if not the default.
     pub max_parallelism: Option<u32>,
+    /// What state may take.
+    pub state: StateBound,
 }
 
 impl Shape {
@@ -30,7 +33,12 @@ impl Shape {
             flush_after: random.pick(&[0, 1_000, 100_000, 10_000_000]),
         };
         let max_parallelism = random.pick(&[None, None, Some(8), Some(100)]);
-        Self { parallelism, network, max_parallelism }
+        // A draw of its own: seeds that found something keep their shape.
+        let (mut random, seed) = (random.fork("state"), random.fork("tier").bits());
+        let bytes = 4096 << random.below(6);
+        let bound = StateBound::Bytes { bytes, seed };
+        let state = random.pick(&[StateBound::None, bound, bound, StateBound::Cold { seed }]);
+        Self { parallelism, network, max_parallelism, state }
     }
 }
 

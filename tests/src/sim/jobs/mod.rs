@@ -3,6 +3,7 @@
 mod fraud;
 mod keyed;
 mod mixed;
+mod states;
 mod text;
 mod time;
 
@@ -44,12 +45,12 @@ pub const CASES: &[Case] = &[
     Case { name: "times", make: time::punctual },
     Case { name: "words", make: text::words },
     Case { name: "consumers", make: keyed::consumers },
-    Case { name: "mixed", make: mixed::mixed },
+    Case { name: "kinds of state", make: states::kinds },
     Case { name: "fraud-p by index", make: fraud::by_index },
     Case { name: "idleness", make: time::idle },
     Case { name: "straight", make: keyed::straight },
     Case { name: "explosion", make: text::explosion },
-    Case { name: "mixed", make: mixed::mixed },
+    Case { name: "windows", make: states::windows },
     Case { name: "late strategy", make: time::behind_an_exchange },
 ];
 
