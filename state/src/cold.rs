@@ -11,11 +11,15 @@ mod fetch;
 mod memory;
 #[cfg(test)]
 mod model;
+#[cfg(feature = "rocksdb")]
+mod rocks;
 mod run;
 
 pub use error::ColdError;
 pub use fetch::{Fetch, Rows};
 pub use memory::MemoryTier;
+#[cfg(feature = "rocksdb")]
+pub use rocks::{RocksOptions, RocksShared, RocksTier, Wake};
 pub use run::{Row, Run};
 
 /// A state's column on one core.

@@ -156,7 +156,7 @@ impl ColdTier for MemoryTier {
             return self.fails.clone().map(Answer::Failed);
         }
         // Each has its own thread: neither side's work holds up the other's.
-        if self.delay() % 2 == 0 {
+        if self.delay().is_multiple_of(2) {
             self.step_run().or_else(|| self.step_fetch())
         } else {
             self.step_fetch().or_else(|| self.step_run())

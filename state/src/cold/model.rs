@@ -109,8 +109,8 @@ impl Driver<'_> {
         assert_eq!(self.tier.backlog_bytes(), before + bytes);
         for (_, fetched, keys, seen) in &mut self.fetches {
             for (key, seen) in keys.iter().zip(seen).filter(|_| *fetched == column) {
-                let values = rows.iter().filter(|row| row.0 == *key);
-                seen.extend(values.map(|(_, value)| value.clone()).last());
+                let last = rows.iter().rev().find(|row| row.0 == *key);
+                seen.extend(last.map(|(_, value)| value.clone()));
             }
         }
         self.runs.push_back((self.next, column, rows));

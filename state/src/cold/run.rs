@@ -87,6 +87,12 @@ impl Run {
         self.arena.len() + self.rows.len() * size_of::<Place>()
     }
 
+    /// Memory that it holds, filled or not, in bytes.
+    #[cfg(feature = "rocksdb")]
+    pub(super) fn capacity_bytes(&self) -> usize {
+        self.arena.capacity() + self.rows.capacity() * size_of::<Place>()
+    }
+
     /// The rows; in the order of their keys, each key once, after [`Run::sort`].
     pub fn rows(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
         self.rows.iter().map(|place| (self.key(place), self.value(place)))

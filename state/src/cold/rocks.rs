@@ -1,0 +1,199 @@
+//! A cold tier on disk: one RocksDB for one core, a column family for each state.
+//!
+//! A thread of its own sorts and writes runs, another one reads; neither holds up the other, and
+//! both wake the core when an answer is ready. The directory is scratch: it is emptied when the
+//! tier is opened and removed when it is dropped, so nothing in it has to survive a crash and
+//! nothing is written twice. It belongs to one tier at a time, which RocksDB's lock sees to.
+
+mod fault;
+mod options;
+mod side;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crossbeam::channel::{Receiver, TryRecvError, bounded, unbounded};
+
+pub use options::{RocksOptions, RocksShared};
+
+use super::{Answer, ColdError, ColdTier, ColumnId, Fetch, Rows, Run};
+use side::Side;
+use store::{Reader, Store, Writer};
+
+/// What wakes the core when an answer is ready; called by the tier's threads.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Runs of more memory than this are not kept to be filled again, in bytes.
+const SPARE_BYTES_MAX: usize = 1 << 20;
+
+/// Cold rows on disk.
+pub struct RocksTier {
+    store: Arc<Store>,
+    /// The column families, by the number of their column.
+    columns: Vec<Arc<str>>,
+    writer: Side<(Arc<str>, Run)>,
+    reader: Side<(Arc<str>, Fetch)>,
+    done: Receiver<Done>,
+    outstanding: usize,
+    backlog_bytes: usize,
+    /// A stored run, to be filled again.
+    spare: Option<Run>,
+    failed: Option<ColdError>,
+    /// Whether the error is still to be answered.
+    unanswered: bool,
+}
+
+/// What the threads send back.
+enum Done {
+    Stored { id: u64, bytes: usize, run: Run },
+    Fetched { fetch: Fetch, rows: Rows },
+    Failed(ColdError),
+}
+
+impl RocksTier {
+    /// Opens an empty tier in `directory`, which is made if it is not there, and starts its two
+    /// threads. RocksDB's files in it, if any, are deleted; other files are left alone.
+    ///
+    /// # Errors
+    /// The directory cannot be made or written, or another tier uses it.
+    pub fn open(
+        directory: &Path,
+        shared: &RocksShared,
+        options: &RocksOptions,
+        wake: Wake,
+    ) -> Result<Self, ColdError> {
+        let (answers, done) = unbounded();
+        let (opened, store) = bounded(1);
+        let (path, cache) = (directory.to_owned(), shared.clone());
+        let tuning = options.clone();
+        // Opened by the writer's own thread: RocksDB's threads inherit where that one may run, and
+        // the core's thread is pinned.
+        let start = move || {
+            let store = Store::open(&path, &cache, &tuning).map(Arc::new);
+            let writer = store.as_ref().ok().map(|store| Writer::new(Arc::clone(store)));
+            let _ = opened.send(store);
+            let mut writer = writer?;
+            Some(move |(column, mut run): (Arc<str>, Run)| {
+                let (id, bytes) = (run.id, run.bytes());
+                writer.write(&column, &mut run).map(|()| Done::Stored { id, bytes, run })
+            })
+        };
+        let name = |work: &str| format!("cold-{work}-{}", options.core);
+        let cpus = options.cpus.clone();
+        let writer = Side::start(&name("write"), cpus, start, answers.clone(), Arc::clone(&wake))?;
+        let store =
+            store.recv().map_err(|_| ColdError::new("the cold tier's thread has gone"))??;
+        let mut reader = Reader::new(Arc::clone(&store));
+        let start = move || {
+            Some(move |(column, mut fetch): (Arc<str>, Fetch)| {
+                reader.read(&column, &mut fetch).map(|rows| Done::Fetched { fetch, rows })
+            })
+        };
+        let reader = Side::start(&name("read"), options.cpus.clone(), start, answers, wake)?;
+        Ok(Self {
+            store,
+            columns: Vec::new(),
+            writer,
+            reader,
+            done,
+            outstanding: 0,
+            backlog_bytes: 0,
+            spare: None,
+            failed: None,
+            unanswered: false,
+        })
+    }
+
+    fn fail(&mut self, error: ColdError) -> Answer {
+        (self.outstanding, self.backlog_bytes, self.spare) = (0, 0, None);
+        self.failed = Some(error.clone());
+        Answer::Failed(error)
+    }
+
+    /// The column family of a column, unless the tier has failed.
+    fn admit(&mut self, column: ColumnId) -> Option<Arc<str>> {
+        let name = Arc::clone(&self.columns[column.0 as usize]);
+        self.unanswered |= self.failed.is_some();
+        self.failed.is_none().then_some(name)
+    }
+}
+
+impl ColdTier for RocksTier {
+    fn column(&mut self, name: &str) -> Result<ColumnId, ColdError> {
+        // A name of RocksDB's own must not be hit.
+        let family = format!("state {name}");
+        if let Some(index) = self.columns.iter().position(|column| **column == *family) {
+            return Ok(ColumnId(index as u32));
+        }
+        self.store.create_column(&family)?;
+        self.columns.push(family.into());
+        Ok(ColumnId(self.columns.len() as u32 - 1))
+    }
+
+    fn run(&mut self, id: u64, column: ColumnId) -> Run {
+        match self.spare.take() {
+            None => Run::new(id, column),
+            Some(mut run) => {
+                run.reset(id, column);
+                run
+            }
+        }
+    }
+
+    fn store(&mut self, run: Run) {
+        if let Some(column) = self.admit(run.column) {
+            self.outstanding += 1;
+            self.backlog_bytes += run.bytes();
+            self.writer.order((column, run));
+        }
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        if let Some(column) = self.admit(fetch.column) {
+            self.outstanding += 1;
+            self.reader.order((column, fetch));
+        }
+    }
+
+    fn poll(&mut self) -> Option<Answer> {
+        if self.failed.is_some() {
+            let answer = std::mem::take(&mut self.unanswered);
+            return self.failed.clone().filter(|_| answer).map(Answer::Failed);
+        }
+        let done = match self.done.try_recv() {
+            Ok(done) => done,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => {
+                return Some(self.fail(ColdError::new("the cold tier's threads have gone")));
+            }
+        };
+        self.outstanding = self.outstanding.saturating_sub(1);
+        Some(match done {
+            Done::Stored { id, bytes, run } => {
+                self.backlog_bytes -= bytes;
+                self.spare = Some(run).filter(|run| run.capacity_bytes() <= SPARE_BYTES_MAX);
+                Answer::Stored { run: id }
+            }
+            Done::Fetched { fetch, rows } => Answer::Fetched { fetch, rows },
+            Done::Failed(error) => self.fail(error),
+        })
+    }
+
+    fn busy(&self) -> bool {
+        self.outstanding > 0 || self.unanswered
+    }
+
+    fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes
+    }
+
+    fn get(&mut self, column: ColumnId, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError> {
+        match &self.failed {
+            None => self.store.get(&self.columns[column.0 as usize], key),
+            Some(error) => Err(error.clone()),
+        }
+    }
+}
