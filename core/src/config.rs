@@ -14,8 +14,8 @@ mod value;
 pub use layers::Sources;
 pub use page::{explain, page};
 pub use settings::{Config, Setting};
-pub use state::{Backend, Share, StateConfig};
 pub(crate) use state::state_home;
+pub use state::{Backend, Share, StateConfig};
 pub use value::{Shape, Value};
 
 /// Buffers and credits.

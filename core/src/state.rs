@@ -24,7 +24,7 @@ pub use states::States;
 pub use thalweg_state::{Ttl, UpdateType, Visibility};
 pub use value::{StateMut, ValueState};
 
-pub(crate) use budget::{Budget, StateMemory};
+pub(crate) use budget::{Budget, OpenTier, StateMemory};
 pub(crate) use held::Held;
 pub(crate) use row::{RowKey, row_hash};
 pub(crate) use scope::Scope;

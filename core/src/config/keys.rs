@@ -63,7 +63,7 @@ pub enum Effect {
     Nothing(&'static str),
 }
 
-const BUDGET: Effect = Effect::NotYet("memory budgets are not built yet in this version");
+const BUDGET: Effect = Effect::NotYet("buffers are bounded by their number only in this version");
 
 /// What Flink calls it, read as it is.
 const fn flink(name: &'static str) -> Alias {
@@ -122,9 +122,10 @@ const JOB: &[Key] = &[
         "data.dir",
         Directory,
         "state-home",
-        Effect::NotYet("nothing is kept on disk in this version"),
-        "Where jobs keep what outlives a process; `state-home`: `$XDG_STATE_HOME/thalweg`. A \
-         job's own directory is `<data.dir>/<job-id>`.",
+        Effect::Works,
+        "Where jobs keep their files: for now cold state, which is removed at the end; \
+         `state-home`: `$XDG_STATE_HOME/thalweg`. A job's own directory is \
+         `<data.dir>/<job-id>`.",
         &[],
     )),
 ];
@@ -216,8 +217,9 @@ const MEMORY: &[Key] = &[auto(key(
     "memory.limit",
     Size,
     "cgroup",
-    BUDGET,
-    "Memory of the process; `cgroup`: the control group's limit, else the physical memory.",
+    Effect::Works,
+    "Memory of the process, of which `state.memory` is a part; `cgroup`: the control group's \
+     limit, else the physical memory.",
     &[flink("taskmanager.memory.process.size")],
 ))];
 
@@ -226,16 +228,20 @@ const STATE: &[Key] = &[
         "state.backend",
         Choice(&["rocksdb", "hashmap"]),
         "rocksdb",
-        Effect::NotYet("the cold tier is not built yet in this version: state is kept in memory"),
-        "`rocksdb`: a table in memory above a cold tier on disk; `hashmap`: the table only.",
+        Effect::Works,
+        "`rocksdb`: a table in memory above a cold tier on disk, which is opened when state first \
+         exceeds `state.memory`; `hashmap`: the table only. A build without the feature `rocksdb` \
+         has the table only.",
         &[flink("state.backend.type")],
     ),
     key(
         "state.memory",
         Share,
         "0.4",
-        BUDGET,
-        "Memory for state of the whole process: a size, or a fraction of `memory.limit`.",
+        Effect::Works,
+        "Memory for state of the whole process, shared equally by its cores: a size, or a fraction \
+         of `memory.limit`. What does not fit goes to the cold tier; where there is none it stays \
+         in memory, and a line says so once.",
         &[flink("taskmanager.memory.managed.fraction")],
     ),
     key(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::keys::{Effect, Key, keys};
 use super::layers::{Layers, Sources};
 use super::value::Value;
-use super::{Cpus, Idle, NetworkConfig, Rim, RuntimeConfig};
+use super::{Backend, Cpus, Idle, NetworkConfig, Rim, RuntimeConfig, Share, StateConfig};
 use crate::{Error, Result};
 
 /// The configuration: all layers merged and checked.

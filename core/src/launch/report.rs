@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::figures;
 use super::signals;
 use crate::Summary;
+use crate::metrics::StateCounts;
 
 /// What was run.
 #[derive(Debug, Clone)]
@@ -37,6 +38,7 @@ pub(super) struct Object<'a> {
     alerts: u64,
     late: u64,
     dead_letters: u64,
+    state: StateReport,
     counters: &'a BTreeMap<String, u64>,
     fingerprints: BTreeMap<&'a str, Digest>,
     latency_us: Quantiles,
@@ -46,12 +48,30 @@ pub(super) struct Object<'a> {
     peak_rss_bytes: Option<u64>,
 }
 
+/// State of all cores and its cold tier.
+#[derive(Debug, Serialize)]
+struct StateReport {
+    bytes: u64,
+    bytes_max: u64,
+    evicted: u64,
+    fetched: u64,
+    blocking_reads: u64,
+    stalls: u64,
+}
+
 /// A fingerprint: its words as 16 hexadecimal digits.
 #[derive(Debug, Serialize)]
 struct Digest {
     count: u64,
     sum: String,
     xor: String,
+}
+
+impl StateReport {
+    fn new(counts: &StateCounts) -> Self {
+        let StateCounts { bytes, bytes_max, evicted, fetched, blocking_reads, stalls } = *counts;
+        Self { bytes, bytes_max, evicted, fetched, blocking_reads, stalls }
+    }
 }
 
 /// Quantiles and the maximum in microseconds; null where nothing was measured.
@@ -77,6 +97,7 @@ impl<'a> Object<'a> {
             alerts: alerts(summary).unwrap_or(0),
             late: summary.late,
             dead_letters: summary.dead_letters,
+            state: StateReport::new(&summary.state),
             counters: &summary.counters,
             fingerprints: fingerprints.collect(),
             latency_us: quantiles(&summary.latency, &QUANTILES),
@@ -126,6 +147,15 @@ pub(super) fn text(ran: &Ran<'_>, summary: &Summary, verbose: bool) -> String {
     }
     for (name, value) in summary.counters.iter().filter(|(name, _)| *name != "alerts") {
         line(name, count(*value));
+    }
+    let state = &summary.state;
+    if state.evicted > 0 {
+        let (evicted, fetched) = (count(state.evicted), count(state.fetched));
+        let blocking = match state.blocking_reads {
+            0 => String::new(),
+            reads => format!(", {} waited for", count(reads)),
+        };
+        line("cold state", format!("{evicted} rows evicted, {fetched} fetched{blocking}"));
     }
     if !summary.latency.is_empty() {
         line("latency", spread(&summary.latency, &QUANTILES));

@@ -15,7 +15,7 @@ impl Context<'_> {
         self.explain_flink(&verb.flink)?;
         let config = self.configuration(&verb.common)?;
         let job_id = job_id(verb.job_id)?;
-        let options = self.options(&config)?;
+        let options = RunOptions { job_id: Some(job_id.clone()), ..self.options(&config)? };
         let args = self.arguments("run", entry.name, &verb.arguments);
         signals::watch(&options.stop, self.terminal)?;
         tracing::debug!(job = entry.name, job_id, parallelism = options.parallelism, "starting");

@@ -46,6 +46,12 @@ impl SideCpus {
         Self { cpus: cpus.into() }
     }
 
+    /// Their numbers.
+    #[cfg(feature = "rocksdb")]
+    pub(crate) fn list(&self) -> &[usize] {
+        &self.cpus
+    }
+
     /// A core's thread is pinned and its children would be, too.
     fn settle(&self) {
         let mut set = rustix::thread::CpuSet::new();

@@ -13,6 +13,7 @@ mod panics;
 mod port;
 mod preflight;
 mod pulse;
+mod scratch;
 mod side;
 mod sink_task;
 mod source_task;

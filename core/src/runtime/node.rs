@@ -18,6 +18,7 @@ use super::mesh::{MeshNode, mesh};
 use super::panics;
 use super::preflight;
 use super::pulse::{Pulse, Watchdog};
+use super::scratch::Scratch;
 use super::{Core, Meter, SideCpus, Summary, Totals};
 use crate::config::{Cpus, Rim, RuntimeConfig};
 use crate::dataflow::Environment;
@@ -53,6 +54,8 @@ pub struct RunOptions {
     pub meter: Arc<Meter>,
     /// Called about once a second with the totals so far.
     pub progress: Option<ShowTotals>,
+    /// Names the job's own directory; `None`: it has one of its own for this run.
+    pub job_id: Option<String>,
 }
 
 impl RunOptions {
@@ -64,6 +67,7 @@ impl RunOptions {
             stop: Arc::default(),
             meter: Arc::new(Meter::new(parallelism)),
             progress: None,
+            job_id: None,
         }
     }
 }
@@ -85,6 +89,7 @@ where
     }
     let clock = MachineClock::new();
     let nodes = mesh(options.parallelism, graph.channels(), &options.runtime.network)?;
+    let scratch = Scratch::new(options);
     let (events, from_cores) = unbounded();
     let mut cores = Vec::new();
     for ((index, node), cpu) in nodes.into_iter().enumerate().zip(cpus) {
@@ -102,12 +107,15 @@ where
             events: Voice { events: events.clone(), index, ended: false },
             options: options.clone(),
             side_cpus: side_cpus.clone(),
+            scratch: scratch.clone(),
         };
         let thread = seat.start(job.clone(), args.clone())?;
         cores.push(Seated { commands, doorbell, pulse, thread: Some(thread) });
     }
     drop(events);
-    Watch { graph, clock, cores, events: from_cores, options }.run()
+    let summary = Watch { graph, clock, cores, events: from_cores, options }.run();
+    scratch.remove();
+    summary
 }
 
 /// The graph of a job as it would run with these options; nothing is opened.
@@ -199,6 +207,7 @@ struct Seat {
     events: Voice,
     options: RunOptions,
     side_cpus: SideCpus,
+    scratch: Scratch,
 }
 
 /// A core's way to speak to the watching thread. A thread that dies before its core has ended is
@@ -306,6 +315,7 @@ impl Seat {
         env.doorbell = Some(node.doorbell.clone());
         env.inline_io = false;
         env.max_parallelism = options.runtime.max_parallelism.unwrap_or(env.max_parallelism);
+        env.memory = self.scratch.memory(&self.side_cpus, &node.doorbell);
         env.side_cpus = self.side_cpus;
         let driver = guarded(index, || {
             let (worker, graph) = build(job, args, Rc::clone(&core), env, node.links)?;

@@ -6,6 +6,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use thalweg_state::Room;
 use thalweg_state::cold::{Answer, ColdError, ColdTier, ColumnId, Fetch, MemoryTier, Rows, Run};
@@ -34,6 +36,8 @@ pub(crate) struct StateMemory {
     pub(crate) tier: Option<OpenTier>,
     /// What is said once when there is none and the budget is exceeded.
     pub(crate) hint: &'static str,
+    /// Whether it was said: by one core for all of them.
+    pub(crate) warned: Arc<AtomicBool>,
 }
 
 impl StateMemory {
@@ -68,7 +72,6 @@ pub(crate) struct Budget {
     answers: Cell<u64>,
     departures: Cell<u64>,
     waits: Cell<bool>,
-    warned: Cell<bool>,
     /// What has happened so far.
     pub(crate) counts: Rc<StateMetrics>,
 }
@@ -97,7 +100,6 @@ impl Budget {
             answers: Cell::new(0),
             departures: Cell::new(0),
             waits: Cell::new(false),
-            warned: Cell::new(false),
             counts,
         }
     }
@@ -152,7 +154,7 @@ impl Budget {
         self.counts.measure(used);
         let limit = self.limit.get();
         if self.memory.borrow().tier.is_none() {
-            if used > limit && !self.warned.replace(true) {
+            if used > limit {
                 self.warn();
             }
             return false;
@@ -164,7 +166,11 @@ impl Budget {
 
     #[cold]
     fn warn(&self) {
-        let (limit, hint) = (self.limit.get(), self.memory.borrow().hint);
+        let (limit, memory) = (self.limit.get(), self.memory.borrow());
+        let hint = memory.hint;
+        if memory.warned.swap(true, Ordering::Relaxed) {
+            return;
+        }
         tracing::warn!(
             bytes = self.used.get(),
             "state takes more memory than state.memory leaves each core ({limit} bytes): {hint}"

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use thalweg::graph::{JobGraph, Partitioner};
+use thalweg::metrics::StateCounts;
 use thalweg::runtime::{GateView, InputView, OutputView, Progress, Worker};
 use thalweg::testing::Cluster;
 use thalweg_state::OwnerTable;
@@ -27,6 +28,7 @@ pub struct Checks {
 struct Seen {
     outputs: Vec<OutputView>,
     gates: Vec<GateView>,
+    state: StateCounts,
     done: bool,
 }
 
@@ -36,6 +38,7 @@ impl Checks {
         let see = |worker: &Worker| Seen {
             outputs: worker.outputs().collect(),
             gates: worker.gates().collect(),
+            state: StateCounts::default(),
             done: false,
         };
         Self {
@@ -79,6 +82,7 @@ impl Checks {
             "a core had work and could do nothing",
             if queued && without_credit && !progress.worked
         );
+        self.check_state(worker, core);
         let seen = &mut self.cores[core];
         assert!(progress.done || !seen.done, "core {core} was done and is no more");
         if progress.done && !seen.done {
@@ -86,7 +90,8 @@ impl Checks {
                 self.cores.iter().enumerate().any(|(other, seen)| other != core && !seen.done);
             seen!("a core was done before another", if others);
         }
-        self.cores[core] = Seen { outputs, gates, done: progress.done };
+        let state = self.cores[core].state;
+        self.cores[core] = Seen { outputs, gates, state, done: progress.done };
         cluster.check_credits();
     }
 
@@ -116,6 +121,17 @@ impl Checks {
                 assert_eq!(gate.watermark, i64::MAX, "edge {edge} on core {from}: last watermark");
             }
         }
+    }
+
+    /// Counts what happened to the state of a core.
+    fn check_state(&mut self, worker: &Worker, core: usize) {
+        let (before, now) = (self.cores[core].state, worker.core().metrics.state.snapshot());
+        seen!("rows of state left for the cold tier", if now.evicted > before.evicted);
+        seen!("rows of state were fetched ahead of their use", if now.fetched > before.fetched);
+        let waited = now.blocking_reads > before.blocking_reads;
+        seen!("user code waited for a row of state", if waited);
+        seen!("tasks waited because the cold tier was behind", if now.stalls > before.stalls);
+        self.cores[core].state = now;
     }
 
     fn check_output(&self, core: usize, before: &OutputView, now: &OutputView) {

@@ -32,6 +32,10 @@ pub const MARKS: &[&str] = &[
     "faults ended before the job did",
     "the clock jumped",
     "one record became a thousand",
+    "rows of state left for the cold tier",
+    "rows of state were fetched ahead of their use",
+    "user code waited for a row of state",
+    "tasks waited because the cold tier was behind",
 ];
 
 thread_local! {

@@ -103,7 +103,7 @@ pub(super) fn kinds(random: &Random) -> Instance {
             most: states.reducing(spec("most"), u64::max),
             long: states.value(spec("long")),
         })
-        .sink("kinds", Probe::new("kinds", &kept, &manners, Item::row));
+        .sink("out", Probe::new("kinds", &kept, &manners, Item::row));
         Ok(())
     };
     let (job, args) = (Box::new(job), Args::default());

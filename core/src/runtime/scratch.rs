@@ -1,0 +1,177 @@
+//! Where the state of each core goes that does not fit into its memory.
+//!
+//! The cold tier's directory is scratch: made when state first exceeds its budget, removed when the
+//! run ends. A run within its budget touches no file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use thalweg_net::Doorbell;
+
+use super::{RunOptions, SideCpus};
+use crate::config::{Backend, state_home};
+use crate::state::{OpenTier, StateMemory};
+
+/// What the cores of a run share about their cold state.
+#[derive(Clone)]
+pub(crate) struct Scratch(Arc<Shared>);
+
+struct Shared {
+    /// The job's own directory.
+    job: PathBuf,
+    /// Bytes of one core's state; `None`: no bound is known.
+    bytes: Option<usize>,
+    backend: Backend,
+    /// Whether it was said that the budget is exceeded.
+    warned: Arc<AtomicBool>,
+    #[cfg(feature = "rocksdb")]
+    rocks: rocks::Shared,
+}
+
+impl Scratch {
+    /// Decides where a run keeps cold state; makes nothing yet.
+    pub(crate) fn new(options: &RunOptions) -> Self {
+        let config = &options.runtime.state;
+        let name = options.job_id.clone().unwrap_or_else(run_name);
+        let bytes = config.bytes_per_core(options.parallelism);
+        Self(Arc::new(Shared {
+            job: config.directory.clone().unwrap_or_else(state_home).join(name),
+            bytes,
+            backend: config.backend,
+            warned: Arc::default(),
+            #[cfg(feature = "rocksdb")]
+            rocks: rocks::Shared::new(bytes.unwrap_or(usize::MAX), options.parallelism),
+        }))
+    }
+
+    /// The memory of one core's state and the way to its cold tier.
+    pub(crate) fn memory(&self, cpus: &SideCpus, doorbell: &Doorbell) -> StateMemory {
+        let tier = match self.0.backend {
+            Backend::Rocksdb => self.tier(cpus, doorbell),
+            Backend::Hashmap => None,
+        };
+        let hint = match self.0.backend {
+            Backend::Rocksdb => {
+                "it stays in memory, since this build is without the feature \"rocksdb\"; build \
+                 with it, or raise state.memory"
+            }
+            Backend::Hashmap => {
+                "it stays in memory, since state.backend is hashmap; set it to rocksdb, or raise \
+                 state.memory"
+            }
+        };
+        let limit =
+            self.0.bytes.map(|bytes| if tier.is_some() { self.table(bytes) } else { bytes });
+        StateMemory { limit, eager: false, tier, hint, warned: Arc::clone(&self.0.warned) }
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn table(&self, bytes: usize) -> usize {
+        bytes - self.0.rocks.bytes_per_core().min(bytes / 2)
+    }
+
+    #[cfg(not(feature = "rocksdb"))]
+    fn table(&self, bytes: usize) -> usize {
+        bytes
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn tier(&self, cpus: &SideCpus, doorbell: &Doorbell) -> Option<OpenTier> {
+        let (scratch, cpus, doorbell) = (self.clone(), cpus.clone(), doorbell.clone());
+        Some(std::rc::Rc::new(move |core| {
+            let directory = scratch.directory().join(format!("core-{core}"));
+            scratch.0.rocks.open(core, &directory, &cpus, doorbell.clone())
+        }))
+    }
+
+    #[cfg(not(feature = "rocksdb"))]
+    fn tier(&self, _cpus: &SideCpus, _doorbell: &Doorbell) -> Option<OpenTier> {
+        None
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.0.job.join("state")
+    }
+
+    /// Removes what the run has left; its tiers are closed.
+    pub(crate) fn remove(&self) {
+        let directory = self.directory();
+        if !directory.exists() {
+            return;
+        }
+        if let Err(error) = std::fs::remove_dir_all(&directory) {
+            let directory = directory.display();
+            tracing::warn!("cannot remove the directory of cold state {directory}: {error}");
+        }
+        // The job's directory goes, too, unless something else is kept there.
+        let _ = std::fs::remove_dir(&self.0.job);
+    }
+}
+
+/// A name for the directory of a run without an id.
+fn run_name() -> String {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let number = RUNS.fetch_add(1, Ordering::Relaxed);
+    format!("run-{}-{number}", std::process::id())
+}
+
+#[cfg(feature = "rocksdb")]
+mod rocks {
+    //! RocksDB's part of the memory, and how a core's database is opened.
+
+    use std::path::Path;
+    use std::sync::{Arc, OnceLock};
+
+    use thalweg_net::Doorbell;
+    use thalweg_state::cold::{ColdError, ColdTier, RocksOptions, RocksShared, RocksTier};
+
+    use crate::runtime::SideCpus;
+
+    /// Least memory for filters and indexes.
+    const CACHE_MIN: usize = 1 << 20;
+
+    /// Bounds of the memory for rows that are in no file yet.
+    const MEMTABLE: std::ops::RangeInclusive<usize> = 1 << 20..=16 << 20;
+
+    /// What RocksDB's instances take, and share.
+    pub(super) struct Shared {
+        /// The cache that all share, made with the first of them.
+        cache: OnceLock<RocksShared>,
+        cache_bytes: usize,
+        memtable_bytes: usize,
+        cores: usize,
+    }
+
+    impl Shared {
+        /// A sixteenth of the budget each for filters and for rows that are being written.
+        pub(super) fn new(bytes_per_core: usize, cores: usize) -> Self {
+            let memtable_bytes = (bytes_per_core / 16).clamp(*MEMTABLE.start(), *MEMTABLE.end());
+            let cache_bytes = (bytes_per_core / 16).saturating_mul(cores).max(CACHE_MIN);
+            Self { cache: OnceLock::new(), cache_bytes, memtable_bytes, cores }
+        }
+
+        /// One core's part.
+        pub(super) fn bytes_per_core(&self) -> usize {
+            self.cache_bytes / self.cores.max(1) + self.memtable_bytes / 2 * 3
+        }
+
+        pub(super) fn open(
+            &self,
+            core: usize,
+            directory: &Path,
+            cpus: &SideCpus,
+            doorbell: Doorbell,
+        ) -> Result<Box<dyn ColdTier>, ColdError> {
+            let shared = self.cache.get_or_init(|| RocksShared::new(self.cache_bytes));
+            let options = RocksOptions {
+                core,
+                cpus: cpus.list().to_vec(),
+                memtable_bytes: self.memtable_bytes,
+                ..RocksOptions::default()
+            };
+            let wake = Arc::new(move || doorbell.ring());
+            Ok(Box::new(RocksTier::open(directory, shared, &options, wake)?))
+        }
+    }
+}
