@@ -362,12 +362,21 @@ impl<T: Record> Gate<T> {
     /// Asks for the cold rows of the next queued pages, so that they come while others are read.
     #[cold]
     fn look_ahead(&mut self, index: usize) -> Result<()> {
+        let most = self.core.budget.rows_ahead_max() / self.inputs.len();
         let input = &mut self.inputs[index];
+        let mut rows = 0;
         let pages = input.channel.frames().filter_map(|frame| match &frame.body {
             Body::Data { page, .. } => Some(page),
             _ => None,
         });
-        for page in pages.take(PAGES_AHEAD).skip(input.ahead) {
+        for (at, page) in pages.take(PAGES_AHEAD).enumerate() {
+            rows += page.count();
+            if rows > most {
+                break;
+            }
+            if at < input.ahead {
+                continue;
+            }
             for consumer in &mut self.consumers {
                 consumer.prepare(&page.typed::<T>(), 0)?;
             }

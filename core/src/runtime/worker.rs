@@ -240,7 +240,8 @@ impl Worker {
             self.choked |= inner.is_choked();
         }
         self.choked |= budget.is_overdrawn();
-        self.choked &= budget.is_storing();
+        // Where nothing can leave, waiting would not help.
+        self.choked &= self.tending || budget.is_storing();
         self.core.budget.counts.stalls.add(u64::from(self.choked));
         Ok(self.tending)
     }

@@ -22,6 +22,9 @@ pub(crate) type OpenTier = Rc<dyn Fn(usize) -> Result<Box<dyn ColdTier>, ColdErr
 /// Answers that a turn takes at most.
 const ANSWERS_PER_TURN: usize = 8;
 
+/// Bytes of a table's line.
+const LINE_BYTES: usize = 64;
+
 /// Answered fetches whose memory is kept.
 const SPARE_MAX: usize = 8;
 
@@ -72,6 +75,8 @@ pub(crate) struct Budget {
     answers: Cell<u64>,
     departures: Cell<u64>,
     waits: Cell<bool>,
+    /// Memory of a row as they come from the cold tier, on average.
+    row_bytes: Cell<usize>,
     /// What has happened so far.
     pub(crate) counts: Rc<StateMetrics>,
 }
@@ -100,6 +105,7 @@ impl Budget {
             answers: Cell::new(0),
             departures: Cell::new(0),
             waits: Cell::new(false),
+            row_bytes: Cell::new(LINE_BYTES),
             counts,
         }
     }
@@ -139,7 +145,19 @@ impl Budget {
     /// Bytes above the bound as of the last turn, but for a little that slabs may take.
     pub(crate) fn excess(&self) -> usize {
         let limit = self.limit.get();
-        self.used.get().saturating_sub(limit.saturating_add(limit / 16))
+        self.used.get().saturating_sub(limit.saturating_add(limit / 32))
+    }
+
+    /// How many rows may be asked for ahead of the page that is being read: few of those that fit.
+    pub(crate) fn rows_ahead_max(&self) -> usize {
+        let rows = self.limit.get() / (32 * self.row_bytes.get());
+        if self.excess() > 0 { 0 } else { rows }
+    }
+
+    /// Notes how much memory the rows of a fetch have turned out to take.
+    pub(crate) fn restored(&self, rows: usize, heap_bytes: usize) {
+        let found = LINE_BYTES + heap_bytes / rows.max(1);
+        self.row_bytes.set((3 * self.row_bytes.get() + found) / 4);
     }
 
     /// Whether more is in use than even a turn may add.

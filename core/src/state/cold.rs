@@ -32,10 +32,12 @@ enum Ghost {
     Gone,
 }
 
-/// The cold side of a store of which at least one row was evicted.
+/// The cold side of a store of which at least one row was sent to the cold tier.
 pub(crate) struct Cold<K: Key> {
     core: Rc<Core>,
     column: ColumnId,
+    /// Whether a row has ever left the table: before that there is none that is not in it.
+    has_left: bool,
     ghosts: Table<K, Ghost>,
     /// The fetch that is being put together, and the hashes of its keys.
     asking: Option<(Fetch, Vec<u64>)>,
@@ -65,6 +67,7 @@ impl<K: Key> Cold<K> {
         Ok(Self {
             core: Rc::clone(core),
             column,
+            has_left: false,
             ghosts: Table::default(),
             asking: None,
             asked: VecDeque::new(),
@@ -80,6 +83,12 @@ impl<K: Key> Cold<K> {
         })
     }
 
+    /// Whether some rows may be cold.
+    #[inline]
+    pub(crate) fn has_left(&self) -> bool {
+        self.has_left
+    }
+
     /// Memory of the ghosts.
     pub(crate) fn bytes(&self) -> usize {
         self.ghosts.bytes()
@@ -88,7 +97,7 @@ impl<K: Key> Cold<K> {
     /// Whether a row can be used without waiting, be it that there is none; asks for it otherwise.
     #[inline]
     pub(crate) fn ready<R>(&mut self, table: &mut Table<K, R>, key: KeyRef<'_>) -> bool {
-        table.touch(key) || self.ready_as_ghost(key)
+        table.touch(key) || !self.has_left || self.ready_as_ghost(key)
     }
 
     fn ready_as_ghost(&mut self, key: KeyRef<'_>) -> bool {
@@ -125,7 +134,7 @@ impl<K: Key> Cold<K> {
     }
 
     fn unknown(&self, key: KeyRef<'_>) -> bool {
-        !matches!(self.ghosts.get(key), Some(Ghost::Absent | Ghost::Gone))
+        self.has_left && !matches!(self.ghosts.get(key), Some(Ghost::Absent | Ghost::Gone))
     }
 
     #[cold]
@@ -147,6 +156,7 @@ impl<K: Key> Cold<K> {
         match self.lay(key) {
             Some(Ghost::Gone) => return Made::Anew(init()),
             Some(Ghost::Absent) => return Made::New(init()),
+            None if !self.has_left => return Made::New(init()),
             Some(Ghost::Pending(_)) | None => {}
         }
         match self.core.budget.get(self.column, key.bytes) {
@@ -161,7 +171,11 @@ impl<K: Key> Cold<K> {
 
     /// Notes that a row has gone from the table for good; `stored`: the cold tier may have one.
     pub(crate) fn removed(&mut self, key: KeyRef<'_>, stored: bool) {
-        self.haunt(key, if stored { Ghost::Gone } else { Ghost::Absent });
+        if stored {
+            self.haunt(key, Ghost::Gone);
+        } else if self.has_left {
+            self.haunt(key, Ghost::Absent);
+        }
     }
 
     /// Notes that a key which is not in the table has no row.
@@ -214,6 +228,7 @@ impl<K: Key> Cold<K> {
         let asked = asked.and_then(|at| self.asked.remove(at));
         let (_, hashes) = asked.expect("an answered fetch was asked for");
         assert_eq!(hashes.len(), rows.len(), "rows of fetch {}", fetch.id);
+        let (mut found, mut found_heap) = (0, 0);
         for (index, hash) in hashes.into_iter().enumerate() {
             let key = KeyRef { hash, bytes: fetch.key(index) };
             if self.ghosts.get(key) != Some(&Ghost::Pending(fetch.id)) {
@@ -226,9 +241,11 @@ impl<K: Key> Cold<K> {
                     let heap = row.heap_bytes();
                     self.lay(key);
                     table.restore(key, row, heap);
+                    (found, found_heap) = (found + 1, found_heap + heap);
                 }
             }
         }
+        self.core.budget.restored(found, found_heap);
         self.core.budget.recycle(fetch, rows);
         Ok(())
     }

@@ -106,8 +106,8 @@ impl<K: Key, V> Table<K, V> {
     /// then filled beyond 5/8 nor the new one beyond 5/16. Otherwise marks of removed entries fill
     /// the table; a new one of `n` lines has room for `n / 4` more. Shrinking leaves room for
     /// `n / 16` and takes at most `3 n / 64` changes. A table without room for `2 n` lines fills up
-    /// to 7/8 first; the marks in it go while less than 3/4 hold entries, and above that it grows
-    /// all the same: an entry in use is never refused.
+    /// to 7/8 first; the marks in it go while less than 13/16 hold entries, which takes `n / 19`
+    /// changes, and above that it grows all the same: an entry in use is never refused.
     #[inline]
     pub(super) fn make_room(&mut self) {
         if self.used >= self.full_at {
@@ -127,12 +127,14 @@ impl<K: Key, V> Table<K, V> {
         let crowded = self.live >= count / 4;
         if !crowded {
             self.start_rehash(count);
-        } else if self.room.take(count * size_of::<Line>()) {
+        } else if self.room.bytes() >= self.doubling() {
+            self.room.take(count * size_of::<Line>());
             self.start_rehash(count * 2);
         } else if self.used < eighths(count, 7) {
             self.full_at = eighths(count, 7);
         } else {
-            self.start_rehash(if self.live < eighths(count, 6) { count } else { count * 2 });
+            let fits = self.live < eighths(count, 6) + eighths(count, 1) / 2;
+            self.start_rehash(if fits { count } else { count * 2 });
         }
     }
 
@@ -153,9 +155,16 @@ impl<K: Key, V> Table<K, V> {
     /// short.
     pub fn entries_max(&self, room: usize) -> usize {
         let count = self.lines.count();
-        let doubles = room >= count * size_of::<Line>();
+        let doubles = room >= self.doubling();
         let lines = if doubles { usize::MAX } else { eighths(count, 6) };
         lines.min(if Pair::<K, V>::INLINE { usize::MAX } else { self.slab.values_max(room) })
+    }
+
+    /// How much room there must be before the lines double: for them, and for what the first half
+    /// of the entries more will own. Lines for entries that must leave again are of no use.
+    fn doubling(&self) -> usize {
+        let owned = self.slab.bytes().saturating_add_signed(self.heap_bytes);
+        self.lines.count() * size_of::<Line>() + owned / 2
     }
 
     /// Starts a smaller table if what is left fits into one of half the size: for a table that had

@@ -15,6 +15,9 @@ const LINES_PER_TURN: usize = 2048;
 /// Rows that a turn encodes at most: some 50 µs.
 const ROWS_PER_TURN: usize = 512;
 
+/// Rows that a turn adds to a table, more or less.
+const ROWS_ADDED: usize = 1024;
+
 /// Rows of a run, at most.
 const RUN_ROWS: usize = 4096;
 
@@ -90,7 +93,9 @@ impl<K: Key> Cold<K> {
     /// Whether the table is so full that its operator had better wait for runs on their way.
     pub(crate) fn is_choked<R>(&self, table: &Table<K, R>) -> bool {
         let most = table.entries_max(self.core.budget.room().bytes());
-        self.leaving > 0 && table.len() > most.saturating_add(most / 8)
+        // A load of three quarters is the most; up to seven eighths there must be room for a turn.
+        let full = (most / 6).saturating_mul(7).saturating_sub(2 * ROWS_ADDED);
+        table.len() > most.max(full)
     }
 
     /// Whether [`Cold::evict`] has something to do.
@@ -129,6 +134,7 @@ impl<K: Key> Cold<K> {
         if passed.left > 0 {
             table.adjust_heap(-(passed.heap as isize));
             self.core.budget.depart(passed.left);
+            debug_assert!(self.has_left, "a row that is clean was stored");
         }
         self.leaving += passed.sent;
         if haunted {
@@ -288,6 +294,7 @@ impl<K: Key> Cold<K> {
         table.adjust_heap(-(heap as isize));
         self.ghosts.adjust_heap(-(ghost_heap as isize));
         self.core.budget.depart(left);
+        self.has_left |= left > 0;
         if sent.left > 0 {
             self.sent[slot] = Some(sent);
             return true;

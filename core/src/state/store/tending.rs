@@ -12,7 +12,7 @@ impl<K: Key, V: Row> Store<K, V> {
     /// Whether some rows may be cold.
     #[inline]
     pub(crate) fn is_cold(&self) -> bool {
-        self.cold.is_some()
+        self.cold.as_ref().is_some_and(|cold| cold.has_left())
     }
 
     /// Makes sure that a row is in the table if there is one: may wait for it.
