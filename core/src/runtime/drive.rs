@@ -26,6 +26,11 @@ const SLEEP_MOST: u64 = 1_000_000_000;
 /// by about as much as a halted CPU takes to wake.
 const WAKE_EARLY: u64 = 80_000;
 
+/// A core that waits for room at another one spins this many times longer than one without input:
+/// the other core is at work and gives a buffer back soon, and a wake-up for each would cost both
+/// more than what the buffer carries.
+const SPIN_FOR_ROOM: u64 = 10;
+
 /// What the watching thread asks of a core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -168,19 +173,24 @@ impl Driver {
     /// Nothing to do: spins, or blocks the thread once it has spun long enough.
     fn rest(&mut self, now: u64) -> Result<()> {
         let since = *self.idle_since.get_or_insert(now);
-        if self.idle == Idle::Spin || now.saturating_sub(since) < self.spin {
+        let room = self.worker.wants_room()?;
+        let spin = if room { self.spin.saturating_mul(SPIN_FOR_ROOM) } else { self.spin };
+        if self.idle == Idle::Spin || now.saturating_sub(since) < spin {
             std::hint::spin_loop();
             return Ok(());
         }
         if self.sleep_for(now) == 0 {
             return Ok(());
         }
+        self.worker.wake_for_room(room);
         self.doorbell.prepare_sleep();
         let progress = self.worker.step()?;
+        let room_unsaid = self.worker.wants_room()? && !room;
         let now = self.worker.core().turn_started();
         self.measure(now, progress.worked);
         let sleep = self.sleep_for(now);
-        if progress.worked || progress.done || sleep == 0 || !self.commands.is_empty() {
+        let awake = progress.worked || progress.done || room_unsaid;
+        if awake || sleep == 0 || !self.commands.is_empty() {
             self.doorbell.cancel_sleep();
             self.idle_since = self.idle_since.filter(|_| !progress.worked);
             return Ok(());

@@ -176,6 +176,33 @@ impl Worker {
         [sources, timer, flush].into_iter().flatten().min()
     }
 
+    /// Whether a task waits for a credit, or a frame for its place on a link.
+    ///
+    /// # Errors
+    /// As [`Worker::step`].
+    pub(crate) fn wants_room(&self) -> Result<bool> {
+        if self.outputs.iter().flatten().any(|output| output.queued() > 0) {
+            return Ok(true);
+        }
+        for source in self.sources.iter().filter(|source| !source.inner.ended()) {
+            if !source.ready()? {
+                return Ok(true);
+            }
+        }
+        for gate in self.gates.iter().flatten() {
+            if !gate.ready()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Says whether this core, when it sleeps, is to be woken for room at other cores; before
+    /// [`prepare_sleep`](thalweg_net::Doorbell::prepare_sleep).
+    pub(crate) fn wake_for_room(&self, wanted: bool) {
+        self.links.iter().flatten().for_each(|link| link.sender.wake_for_room(wanted));
+    }
+
     /// Memory that the declared state of its operators takes up.
     pub fn state_bytes(&self) -> usize {
         self.gates.iter().flatten().map(|gate| gate.inner.borrow().state_bytes()).sum()
