@@ -27,6 +27,8 @@ pub struct Config {
     pub rate: Option<f64>,
     /// What an idle core does.
     pub idle: Idle,
+    /// Time before anything counts in a latency.
+    pub warm_up: Duration,
 }
 
 impl Config {
@@ -53,6 +55,7 @@ impl Config {
     fn options(&self) -> RunOptions {
         let mut options = RunOptions::new(self.parallelism);
         options.runtime.idle = self.idle;
+        options.runtime.warm_up = self.warm_up;
         options
     }
 }

@@ -52,6 +52,11 @@ impl Distribution {
         }
     }
 
+    /// Forgets what was recorded.
+    fn clear(&self) {
+        self.0.borrow_mut().reset();
+    }
+
     /// A copy of what was recorded so far.
     pub fn snapshot(&self) -> Histogram<u64> {
         self.0.borrow().clone()
@@ -162,6 +167,11 @@ pub struct CoreSnapshot {
 }
 
 impl CoreMetrics {
+    /// Begins to measure anew; counts stay.
+    pub(crate) fn restart(&self) {
+        [&self.latency, &self.turns, &self.hiccups].into_iter().for_each(Distribution::clear);
+    }
+
     /// The user's counter `name`, made at its first use.
     pub fn counter(&self, name: &str) -> Rc<Counter> {
         let mut counters = self.user_counters.borrow_mut();

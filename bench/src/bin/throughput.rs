@@ -82,6 +82,7 @@ fn by_engine(arguments: &Arguments, workload: &workload::Options) -> engine::Con
         records: None,
         rate: None,
         idle: Idle::Park,
+        warm_up: Duration::ZERO,
     }
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Driver {
     meter: Arc<Meter>,
     idle: Idle,
     spin: u64,
+    /// Until when, in engine nanoseconds, nothing is measured; 0: that is over.
+    warm_until: u64,
     /// Engine time since which there was nothing to do.
     idle_since: Option<u64>,
     /// Start of the last turn, and whether it did something.
@@ -80,6 +82,8 @@ impl Driver {
         config: &RuntimeConfig,
     ) -> Self {
         worker.set_pulse(Arc::clone(&pulse));
+        let warm_up = config.warm_up.as_nanos() as u64;
+        let warm_until = if warm_up > 0 { worker.core().now() + warm_up } else { 0 };
         Self {
             worker,
             doorbell,
@@ -88,6 +92,7 @@ impl Driver {
             meter,
             idle: config.idle,
             spin: config.spin.as_nanos() as u64,
+            warm_until,
             idle_since: None,
             last_turn: None,
         }
@@ -148,6 +153,10 @@ impl Driver {
     /// Accounts for the turn before this one, which lasted until `now`.
     fn measure(&mut self, now: u64, worked: bool) {
         let metrics = &self.worker.core().metrics;
+        if self.warm_until != 0 && now >= self.warm_until {
+            self.warm_until = 0;
+            metrics.restart();
+        }
         if let Some((start, did_work)) = self.last_turn.replace((now, worked)) {
             let gap = now.saturating_sub(start);
             if did_work {
