@@ -28,6 +28,7 @@ pub use walk::{EntryRef, Iter};
 
 use access::Place;
 use lines::Lines;
+pub(crate) use lines::prefetch;
 use pair::Pair;
 use rehash::Migration;
 use slab::Slab;
@@ -50,6 +51,10 @@ pub struct Table<K: Key, V> {
     slab: Slab<Pair<K, V>>,
     /// The table never shrinks below this many lines.
     lines_floor: usize,
+    /// Whether the table empties and fills again in turns.
+    in_turns: bool,
+    /// Entries removed since next to nothing was left in the table.
+    sparse_for: usize,
     heap_bytes: isize,
     owns: PhantomData<Pair<K, V>>,
 }
@@ -65,9 +70,17 @@ impl<K: Key, V> Table<K, V> {
             old: None,
             slab: Slab::new(),
             lines_floor: count,
+            in_turns: false,
+            sparse_for: 0,
             heap_bytes: 0,
             owns: PhantomData,
         }
+    }
+
+    /// Says that the table empties and fills again in turns, as windows do: it keeps its memory for
+    /// a while when next to nothing is left, instead of growing anew each time.
+    pub fn fills_in_turns(&mut self) {
+        self.in_turns = true;
     }
 
     /// Number of entries.
@@ -119,14 +132,15 @@ impl<K: Key, V> Table<K, V> {
         }
     }
 
-    /// Asks for an entry that lies in the slab to be brought into the cache.
+    /// Asks for what lies behind the line of a key to be brought into the cache: its cell in the
+    /// slab, or what a value in the line owns, for which `ask` is called.
     ///
     /// Called for keys that were [prefetched](Self::prefetch) some records earlier, as it reads
-    /// their lines; does nothing for entries that lie in the lines themselves.
+    /// their lines.
     #[inline]
-    pub fn prefetch_entry(&self, hash: u64) {
-        if !Pair::<K, V>::INLINE && self.old.is_none() {
-            self.prefetch_cell(hash);
+    pub fn prefetch_entry(&self, hash: u64, ask: impl FnOnce(&V)) {
+        if self.old.is_none() && (!Pair::<K, V>::INLINE || std::mem::needs_drop::<V>()) {
+            self.prefetch_behind(hash, ask);
         }
     }
 

@@ -11,10 +11,11 @@ use std::time::Duration;
 use clap::Parser;
 use serde_json::json;
 use thalweg::config;
+use thalweg_bench::engine::{self, Job};
 use thalweg_bench::handwritten::{self, Idle, Mode};
 use thalweg_bench::machine::{self, Usage};
 use thalweg_bench::report::{Options, Quantiles, Quartiles, Report};
-use thalweg_bench::{engine, workload};
+use thalweg_bench::workload;
 
 /// Compare the engine's latency on fraud-p with the hand-written pipeline's
 #[derive(Parser)]
@@ -148,6 +149,7 @@ fn workload_of(arguments: &Arguments) -> workload::Options {
 fn by_engine(arguments: &Arguments, case: &Case) -> thalweg::Result<(Run, Quantiles)> {
     let (warm_up, length) = (warm_up(arguments), arguments.options.window(5.0));
     let config = engine::Config {
+        job: Job::FraudP,
         parallelism: arguments.parallelism,
         workload: workload_of(arguments),
         records: Some((case.rate * (warm_up + length).as_secs_f64()) as u64),

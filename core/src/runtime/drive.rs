@@ -163,7 +163,7 @@ impl Driver {
                 metrics.busy_nanos.add(gap);
                 metrics.turns.record(gap, 1);
             } else {
-                metrics.hiccups.record(gap, 1);
+                metrics.record_idle(gap);
             }
         }
     }

@@ -27,9 +27,17 @@ const SEEN: i64 = i64::MIN;
 /// What a table holds: says how much memory it owns outside itself.
 pub(crate) trait Row: 'static {
     fn heap_bytes(&self) -> usize;
+    /// Asks for what the row owns outside itself.
+    #[inline]
+    fn prefetch(&self) {}
 }
 
 impl<S: State> Row for S {
+    #[inline]
+    fn prefetch(&self) {
+        State::prefetch(self);
+    }
+
     #[inline]
     fn heap_bytes(&self) -> usize {
         State::heap_bytes(self)
@@ -66,7 +74,13 @@ impl<K: Key, V: Row> Store<K, V> {
     pub(crate) fn new(core: Rc<Core>, spec: &StateSpec) -> Self {
         let ttl = spec.ttl.filter(|ttl| ttl.update != UpdateType::Disabled);
         let rows = match ttl {
-            None => Rows::Plain(Table::with_capacity(spec.keys)),
+            None => {
+                let mut table = Table::with_capacity(spec.keys);
+                if spec.in_turns {
+                    table.fills_in_turns();
+                }
+                Rows::Plain(table)
+            }
             Some(ttl) => Rows::Expiring(Box::new(Expiring {
                 table: Table::with_capacity(spec.keys),
                 ttl,
@@ -89,6 +103,15 @@ impl<K: Key, V: Row> Store<K, V> {
         match &self.rows {
             Rows::Plain(table) => table.prefetch(hash),
             Rows::Expiring(rows) => rows.table.prefetch(hash),
+        }
+    }
+
+    /// Asks for what lies behind the line of a key that was prefetched some records ago.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, hash: u64) {
+        match &self.rows {
+            Rows::Plain(table) => table.prefetch_entry(hash, V::prefetch),
+            Rows::Expiring(rows) => rows.table.prefetch_entry(hash, |row| row.row.prefetch()),
         }
     }
 
