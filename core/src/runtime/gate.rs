@@ -22,6 +22,9 @@ use crate::time::{MIN, Timestamp};
 /// How many records a consumer gets at once, at most.
 const RUN: usize = 256;
 
+/// By how many of its pages' event time a channel may be ahead of another before it waits.
+const PAGES_APART: Timestamp = 8;
+
 /// A consumer of a gate's pages.
 ///
 /// `consume` and `advance` may stop early when an output is out of credit; the gate calls them
@@ -104,11 +107,22 @@ struct Input {
     channel: InputChannel,
     open: Option<OpenPage>,
     watermark: Timestamp,
+    /// Timestamp of the last record that was taken.
+    seen: Timestamp,
+    /// Whether it cannot go on in this turn.
+    stuck: bool,
     /// Records that all consumers have taken.
     records: u64,
     /// Per consumer, the first record of the open page's current run that it has not taken: one may
     /// be ahead of another when it ran out of credit later.
     cursors: Vec<usize>,
+}
+
+/// The first record that waits in an input.
+struct Front {
+    at: Timestamp,
+    /// Event time by which it may be ahead of others.
+    slack: Timestamp,
 }
 
 struct OpenPage {
@@ -125,6 +139,26 @@ struct Cursor {
 }
 
 impl Input {
+    /// What comes next; the least time for a control frame.
+    fn front<T: Record>(&self) -> Option<Front> {
+        if self.stuck {
+            return None;
+        }
+        let (page, at) = match &self.open {
+            Some(open) => (&open.page, open.cursor.at),
+            None => match &self.channel.front()?.body {
+                Body::Data { page, .. } => (page, 0),
+                _ => return Some(Front { at: MIN, slack: 0 }),
+            },
+        };
+        let page = page.typed::<T>();
+        let Some(last) = page.len().checked_sub(1).filter(|last| at <= *last) else {
+            return Some(Front { at: MIN, slack: 0 });
+        };
+        let span = page.head(last).timestamp.saturating_sub(page.head(0).timestamp);
+        Some(Front { at: page.head(at).timestamp, slack: span.saturating_mul(PAGES_APART) })
+    }
+
     /// Whether one consumer is ahead of another on the open page.
     fn apart(&self) -> bool {
         self.cursors.iter().any(|cursor| *cursor != self.cursors[0])
@@ -160,27 +194,56 @@ impl<T: Record> Gate<T> {
         self.core.pressure.get()
     }
 
-    /// Takes one input's next page or control frames; false when there is nothing to do.
-    fn run_input(&mut self, index: usize, budget: &mut usize) -> Result<bool> {
+    /// Takes pages and control frames of the inputs, the oldest first; false when there is nothing
+    /// to do.
+    fn run_inputs(&mut self, budget: &mut usize) -> Result<bool> {
         let mut worked = false;
+        self.inputs.iter_mut().for_each(|input| input.stuck = false);
         while *budget > 0 && !self.stopped() && self.advancing.is_none() {
-            if self.inputs[index].open.is_none() && !self.next_frame(index)? {
-                break;
-            }
-            if self.inputs[index].open.is_some() {
-                let taken = self.run_page(index, *budget)?;
-                // What one consumer has taken must be flushed, though the others have yet to take
-                // it.
-                worked |= self.inputs[index].apart();
-                *budget -= taken.min(*budget);
-                worked |= taken > 0;
-                if taken == 0 && self.inputs[index].open.is_some() {
-                    break;
-                }
-            }
-            worked = true;
+            let Some(index) = self.choose() else { break };
+            worked |= self.run_input(index, budget)?;
+            self.turn = (self.turn + 1) % self.inputs.len();
         }
         Ok(worked)
+    }
+
+    /// Takes one input's next page or control frame.
+    fn run_input(&mut self, index: usize, budget: &mut usize) -> Result<bool> {
+        if self.inputs[index].open.is_none() && !self.next_frame(index)? {
+            self.inputs[index].stuck = true;
+            return Ok(false);
+        }
+        if self.inputs[index].open.is_none() {
+            return Ok(true);
+        }
+        let taken = self.run_page(index, *budget)?;
+        *budget -= taken.min(*budget);
+        let input = &mut self.inputs[index];
+        input.stuck = taken == 0 && input.open.is_some();
+        // What one consumer has taken must be flushed, though the others have yet to take it.
+        Ok(!input.stuck || input.apart())
+    }
+
+    /// The input whose turn it is, of those that can go on; one that is several pages of event time
+    /// behind comes first.
+    ///
+    /// When there is more than this core can take, the channels that are ahead in event time wait,
+    /// and soon their senders: sources keep together, and windows open no longer than they must.
+    fn choose(&self) -> Option<usize> {
+        let count = self.inputs.len();
+        let order = (0..count).map(|offset| (self.turn + offset) % count);
+        let mut fronts = order.filter_map(|index| Some((self.inputs[index].front::<T>()?, index)));
+        let (first, turn) = fronts.next()?;
+        let oldest = fronts.min_by_key(|(front, _)| front.at);
+        let behind = oldest.filter(|(oldest, _)| oldest.at < first.at.saturating_sub(first.slack));
+        Some(behind.map_or(turn, |(_, index)| index))
+    }
+
+    /// Whether records wait that are not far ahead of what comes from this core itself.
+    fn is_behind(&self) -> bool {
+        let own = self.inputs.get(self.core.index()).map_or(Timestamp::MAX, |input| input.seen);
+        let mut fronts = self.inputs.iter().filter_map(Input::front::<T>);
+        fronts.any(|front| front.at.saturating_sub(front.slack) <= own)
     }
 
     /// Opens the next page or applies the next control frame; false when the queue is empty.
@@ -248,6 +311,9 @@ impl<T: Record> Gate<T> {
         let start = open.cursor.at;
         let finished = self.run_records(index, &open.page, &mut open.cursor, budget)?;
         let taken = open.cursor.at - start;
+        if taken > 0 {
+            self.inputs[index].seen = open.page.typed::<T>().head(open.cursor.at - 1).timestamp;
+        }
         self.inputs[index].records += taken as u64;
         if !finished {
             self.inputs[index].open = Some(open);
@@ -353,6 +419,8 @@ impl<T: Record> GatePort for Gate<T> {
             channel: InputChannel::with_overdraft(self.channel, network.credits, network.overdraft),
             open: None,
             watermark: MIN,
+            seen: MIN,
+            stuck: false,
             records: 0,
             cursors: vec![0; self.consumers.len()],
         };
@@ -378,20 +446,16 @@ impl<T: Record> GatePort for Gate<T> {
         }
         self.consumers.iter_mut().try_for_each(|consumer| consumer.tick())?;
         worked |= self.run_processing_timers()?;
-        let inputs = self.inputs.len();
-        for offset in 0..inputs {
-            worked |= self.run_input((self.turn + offset) % inputs, &mut budget)?;
-        }
+        worked |= self.run_inputs(&mut budget)?;
         // Some timers have fired, the others go on in the next turn.
         worked |= self.advancing.is_some();
-        self.turn = (self.turn + 1) % inputs.max(1);
         if worked {
             self.consumers.iter_mut().try_for_each(|consumer| consumer.flush())?;
         }
         self.finish()?;
         Ok(if self.ended {
             Ran::Ended
-        } else if budget == 0 {
+        } else if budget == 0 && self.is_behind() {
             Ran::Behind
         } else if worked {
             Ran::Worked
