@@ -173,7 +173,7 @@ impl Worker {
         });
         let aged = self.outputs.iter().flatten().any(|output| output.dirty());
         let flush = aged.then(|| self.flushed_at + self.network.flush_after);
-        [sources, timer, flush].into_iter().flatten().min()
+        [sources, timer, flush, self.core.tick_at()].into_iter().flatten().min()
     }
 
     /// Whether a task waits for a credit, or a frame for its place on a link.
