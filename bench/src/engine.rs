@@ -126,7 +126,8 @@ impl Session {
         Self { meter, stop, thread, clock, parallelism }
     }
 
-    /// Lets the job run for a ramp and a window, and counts what its sources have read in the window.
+    /// Lets the job run for a ramp and a window, and counts what its sources have read in the
+    /// window.
     pub fn window(&self, length: Duration) -> Window {
         self.meter.resume();
         sleep(RAMP);

@@ -47,8 +47,8 @@ pub trait State:
     /// Memory that the value owns outside itself, for the state budget.
     fn heap_bytes(&self) -> usize;
 
-    /// Asks for what the value owns outside itself to be brought into the cache; called some records
-    /// before the value is used.
+    /// Asks for what the value owns outside itself to be brought into the cache; called some
+    /// records before the value is used.
     #[inline]
     fn prefetch(&self) {}
 

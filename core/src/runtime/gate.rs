@@ -4,12 +4,15 @@
 //! exchange share the gate. A run never spans a watermark, and a task may stop between any two
 //! records: the unread rest of a page stays here with a cursor.
 
+mod input;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
 use thalweg_net::{Body, Buffer, ChannelId, Frame, InputChannel, Page, PageView};
 
+use self::input::{Cursor, Input, OpenPage};
 use super::audit::{GateView, InputView};
 use super::valve::{Change, Valve};
 use super::{Core, Ran};
@@ -21,9 +24,6 @@ use crate::time::{MIN, Timestamp};
 
 /// How many records a consumer gets at once, at most.
 const RUN: usize = 256;
-
-/// By how many of its pages' event time a channel may be ahead of another before it waits.
-const PAGES_APART: Timestamp = 8;
 
 /// A consumer of a gate's pages.
 ///
@@ -101,68 +101,6 @@ pub(crate) struct Gate<T: Record> {
     advanced: usize,
     idling: Option<bool>,
     ended: bool,
-}
-
-struct Input {
-    channel: InputChannel,
-    open: Option<OpenPage>,
-    watermark: Timestamp,
-    /// Timestamp of the last record that was taken.
-    seen: Timestamp,
-    /// Whether it cannot go on in this turn.
-    stuck: bool,
-    /// Records that all consumers have taken.
-    records: u64,
-    /// Per consumer, the first record of the open page's current run that it has not taken: one may
-    /// be ahead of another when it ran out of credit later.
-    cursors: Vec<usize>,
-}
-
-/// The first record that waits in an input.
-struct Front {
-    at: Timestamp,
-    /// Event time by which it may be ahead of others.
-    slack: Timestamp,
-}
-
-struct OpenPage {
-    page: Page,
-    trailing: Timestamp,
-    cursor: Cursor,
-}
-
-/// How far a page has been read.
-struct Cursor {
-    /// The first record that is not consumed by all.
-    at: usize,
-    prepared: bool,
-}
-
-impl Input {
-    /// What comes next; the least time for a control frame.
-    fn front<T: Record>(&self) -> Option<Front> {
-        if self.stuck {
-            return None;
-        }
-        let (page, at) = match &self.open {
-            Some(open) => (&open.page, open.cursor.at),
-            None => match &self.channel.front()?.body {
-                Body::Data { page, .. } => (page, 0),
-                _ => return Some(Front { at: MIN, slack: 0 }),
-            },
-        };
-        let page = page.typed::<T>();
-        let Some(last) = page.len().checked_sub(1).filter(|last| at <= *last) else {
-            return Some(Front { at: MIN, slack: 0 });
-        };
-        let span = page.head(last).timestamp.saturating_sub(page.head(0).timestamp);
-        Some(Front { at: page.head(at).timestamp, slack: span.saturating_mul(PAGES_APART) })
-    }
-
-    /// Whether one consumer is ahead of another on the open page.
-    fn apart(&self) -> bool {
-        self.cursors.iter().any(|cursor| *cursor != self.cursors[0])
-    }
 }
 
 impl<T: Record> Gate<T> {

@@ -25,9 +25,9 @@ use crate::{Error, Result};
 const BUDGET: usize = 1024;
 
 /// A source reads this fraction of the budget while input that has arrived waits on its core: were
-/// it to read as much as is consumed, a backlog would never go away, and the cores that send to this
-/// one would live from one returned buffer to the next. It is not nothing, since the other cores
-/// wait for this source's watermarks.
+/// it to read as much as is consumed, a backlog would never go away, and the cores that send to
+/// this one would live from one returned buffer to the next. It is not nothing, since the other
+/// cores wait for this source's watermarks.
 const BUDGET_BEHIND: usize = 8;
 
 /// What a step did.

@@ -106,8 +106,8 @@ impl TimerQueue {
         }
     }
 
-    /// Takes the first timer out if it fires at `upto` or before; its key's bytes go to `key`. Tells
-    /// `coming` about one that fires soon: key and namespace.
+    /// Takes the first timer out if it fires at `upto` or before; its key's bytes go to `key`.
+    /// Tells `coming` about one that fires soon: key and namespace.
     pub(crate) fn pop(
         &mut self,
         upto: Timestamp,
