@@ -149,8 +149,9 @@ impl Worker {
 
     fn turn(&mut self, frames: usize) -> Result<Progress> {
         let mut worked = self.receive_frames(frames)?;
-        worked |= self.run_tasks()?;
-        self.flush_outputs(worked);
+        let (ran, more) = self.run_tasks()?;
+        worked |= ran;
+        self.flush_outputs(ran && more);
         worked |= self.send_frames()?;
         let done = self.advance_end()?;
         Ok(Progress { worked, done })
@@ -228,7 +229,8 @@ impl Worker {
         Ok(worked)
     }
 
-    fn run_tasks(&mut self) -> Result<bool> {
+    /// Runs each task; tells whether one did something, and whether one has more to do at once.
+    fn run_tasks(&mut self) -> Result<(bool, bool)> {
         let (mut worked, mut behind) = (false, false);
         for &edge in &self.order {
             let Some(gate) = &self.gates[edge] else { continue };
@@ -260,18 +262,20 @@ impl Worker {
             }
         }
         self.pulse.leave();
-        Ok(worked)
+        let more = behind || self.sources.iter().any(|source| source.inner.has_more());
+        Ok((worked, more))
     }
 
-    /// Partly filled pages leave when the core has nothing better to do, or after a small bound.
-    fn flush_outputs(&mut self, worked: bool) {
+    /// Partly filled pages leave when the core has nothing better to do than to send them, or after
+    /// a small bound.
+    fn flush_outputs(&mut self, busy: bool) {
         let now = self.core.now();
         let aged = now.saturating_sub(self.flushed_at) >= self.network.flush_after;
-        if worked && !aged {
+        if busy && !aged {
             return;
         }
         self.flushed_at = now;
-        self.outputs.iter().flatten().for_each(|output| output.flush(worked));
+        self.outputs.iter().flatten().for_each(|output| output.flush(busy));
     }
 
     fn send_frames(&mut self) -> Result<bool> {
