@@ -1,4 +1,4 @@
-//! The engine's side of a comparison: the job `fraud-p` as `thalweg run` runs it, in windows.
+//! The engine's side of a comparison: a job as `thalweg run` runs it, to its end or in windows.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thalweg::config::Idle;
 use thalweg::{Args, Meter, Result, RunOptions, Summary};
+use thalweg_jobs::fraud::fraud;
 use thalweg_jobs::fraud_p::fraud_p;
 
 use crate::digest::Digest;
@@ -14,9 +15,21 @@ use crate::handwritten::Window;
 use crate::machine::{Clock, sleep};
 use crate::workload;
 
+/// Which job runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Job {
+    /// The one of fixed size, which is written by hand as well.
+    #[default]
+    FraudP,
+    /// Daily buckets and an hourly aggregate.
+    Fraud,
+}
+
 /// What the job gets beside its output.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The job.
+    pub job: Job,
     /// Pinned cores.
     pub parallelism: usize,
     /// How users are drawn.
@@ -27,6 +40,8 @@ pub struct Config {
     pub rate: Option<f64>,
     /// What an idle core does.
     pub idle: Idle,
+    /// Time before anything counts in a latency.
+    pub warm_up: Duration,
 }
 
 impl Config {
@@ -41,7 +56,7 @@ impl Config {
         ];
         let options = [
             ("--zipf", self.workload.zipf.map(|theta| theta.to_string())),
-            ("--generate", self.records.map(|records| records.to_string())),
+            ("--generate", self.records().map(|records| records.to_string())),
             ("--rate", self.rate.map(|rate| rate.to_string())),
         ];
         for (flag, value) in options {
@@ -50,9 +65,23 @@ impl Config {
         Args::new(words)
     }
 
+    /// Only `fraud-p` has a stream without an end.
+    fn records(&self) -> Option<u64> {
+        let endless = (self.job == Job::Fraud).then_some(1 << 48);
+        self.records.or(endless)
+    }
+
+    fn run(&self, options: &RunOptions) -> Result<Summary> {
+        match self.job {
+            Job::FraudP => thalweg::run(fraud_p, &self.args(), options),
+            Job::Fraud => thalweg::run(fraud, &self.args(), options),
+        }
+    }
+
     fn options(&self) -> RunOptions {
         let mut options = RunOptions::new(self.parallelism);
         options.runtime.idle = self.idle;
+        options.runtime.warm_up = self.warm_up;
         options
     }
 }
@@ -62,7 +91,7 @@ impl Config {
 /// # Errors
 /// Whatever ends the job.
 pub fn run(config: &Config) -> Result<Summary> {
-    thalweg::run(fraud_p, &config.args(), &config.options())
+    config.run(&config.options())
 }
 
 /// The digest of what a run has emitted.
@@ -91,18 +120,20 @@ impl Session {
         let options = config.options();
         let (meter, stop) = (Arc::clone(&options.meter), Arc::clone(&options.stop));
         meter.pause();
-        let args = config.args();
-        let thread = std::thread::spawn(move || thalweg::run(fraud_p, &args, &options));
-        Self { meter, stop, thread, clock: Clock::start(), parallelism: config.parallelism }
+        let config = config.clone();
+        let (clock, parallelism) = (Clock::start(), config.parallelism);
+        let thread = std::thread::spawn(move || config.run(&options));
+        Self { meter, stop, thread, clock, parallelism }
     }
 
-    /// Lets the job run for a ramp and a window, and counts what passed its sinks in the window.
+    /// Lets the job run for a ramp and a window, and counts what its sources have read in the
+    /// window.
     pub fn window(&self, length: Duration) -> Window {
         self.meter.resume();
         sleep(RAMP);
-        let (start, before) = (self.clock.now(), self.meter.records_out());
+        let (start, before) = (self.clock.now(), self.meter.records_in());
         sleep(length);
-        let (end, after) = (self.clock.now(), self.meter.records_out());
+        let (end, after) = (self.clock.now(), self.meter.records_in());
         self.meter.pause();
         while self.meter.resting() < self.parallelism && !self.thread.is_finished() {
             sleep(Duration::from_millis(1));

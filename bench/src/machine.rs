@@ -59,6 +59,23 @@ pub fn wake_on_time() -> rustix::io::Result<()> {
     set_current_timer_slack(NonZeroU64::new(1))
 }
 
+/// Processor time that this process has used, user and system, as of some moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage(f64);
+
+impl Usage {
+    /// As of now.
+    pub fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Self(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
+    }
+
+    /// Seconds of processor time since then, of all threads.
+    pub fn cpu_seconds_since(self) -> f64 {
+        Self::now().0 - self.0
+    }
+}
+
 /// A histogram of nanoseconds with three significant digits, up to ten minutes.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000_000, 3).expect("the bounds are valid")

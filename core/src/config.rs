@@ -75,6 +75,8 @@ pub struct RuntimeConfig {
     pub idle: Idle,
     /// How long an idle core spins before it sleeps.
     pub spin: std::time::Duration,
+    /// How long after its start a core begins to measure latency and turns.
+    pub warm_up: std::time::Duration,
     /// What a core's thread is.
     pub rim: Rim,
     /// Which CPUs may be used.
@@ -91,6 +93,7 @@ impl Default for RuntimeConfig {
             network: NetworkConfig::default(),
             idle: Idle::Park,
             spin: std::time::Duration::from_micros(100),
+            warm_up: std::time::Duration::ZERO,
             rim: Rim::Glommio,
             cpus: Cpus::All,
             max_parallelism: None,

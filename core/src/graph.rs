@@ -109,6 +109,9 @@ pub struct Edge {
     pub fingerprint: u64,
 }
 
+/// Kind of the node at which a side output begins.
+pub(crate) const SIDE_OUTPUT: &str = "side_output";
+
 /// Nodes and edges of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobGraph {
@@ -212,7 +215,32 @@ impl JobGraph {
                 .with_hint("names identify state: give each operator its own"));
             }
         }
+        self.validate_side_outputs()?;
         self.validate_parallelism()
+    }
+
+    /// A chain is built from its sink upwards: an operator whose main output leads nowhere never
+    /// runs, and then nothing comes out of its side outputs.
+    fn validate_side_outputs(&self) -> Result<()> {
+        let side = |to: NodeId| self.nodes[to].kind == SIDE_OUTPUT;
+        for edge in self.edges.iter().filter(|edge| side(edge.to) && self.ends(edge.to)) {
+            let main = self.edges.iter().filter(|other| other.from == edge.from && !side(other.to));
+            if !main.map(|other| other.to).any(|to| self.ends(to)) {
+                let name = &self.nodes[edge.from].name;
+                return Err(graph_error(format!(
+                    "a side output of \"{name}\" has a sink, its main output has none: nothing \
+                     would run"
+                ))
+                .with_hint("end the main output with a sink, for example Blackhole::new(|_| {})"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a node is a sink or leads to one.
+    fn ends(&self, node: NodeId) -> bool {
+        let mut behind = self.edges.iter().filter(|edge| edge.from == node);
+        self.nodes[node].role == Role::Sink || behind.any(|edge| self.ends(edge.to))
     }
 
     fn validate_parallelism(&self) -> Result<()> {
@@ -278,6 +306,24 @@ mod tests {
         let digest = two(2, 2, Partitioner::Hash).digest();
         assert_eq!(digest, two(4, 1, Partitioner::Hash).digest());
         assert_ne!(digest, two(2, 2, Partitioner::Rebalance).digest());
+    }
+
+    #[test]
+    fn a_side_output_with_a_sink_needs_a_main_output_with_one() {
+        let mut graph = two(1, 1, Partitioner::Hash);
+        let sink = |graph: &mut JobGraph, from, name: &str| {
+            let sink = graph.add_node("print", Some(name), 1, true);
+            graph.nodes[sink].role = Role::Sink;
+            graph.add_exchange(from, sink, Partitioner::Fused, 0);
+        };
+        let side = graph.add_node(SIDE_OUTPUT, None, 1, true);
+        graph.add_exchange(1, side, Partitioner::Fused, 0);
+        graph.validate().unwrap();
+        sink(&mut graph, side, "late");
+        let error = graph.validate().unwrap_err().to_string();
+        assert!(error.contains("a side output of \"b\" has a sink"), "{error}");
+        sink(&mut graph, 1, "all");
+        graph.validate().unwrap();
     }
 
     #[test]

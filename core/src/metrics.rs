@@ -9,6 +9,9 @@ use std::rc::Rc;
 
 use hdrhistogram::Histogram;
 
+/// Nanoseconds of idle time that count as one sample of the machine's hiccups.
+const HICCUP_SAMPLE: u64 = 1_000;
+
 /// A counter of one core.
 #[derive(Debug, Default)]
 pub struct Counter(Cell<u64>);
@@ -50,6 +53,11 @@ impl Distribution {
         if count > 1 {
             let _ = self.0.borrow_mut().record_n(value.min((1 << 42) - 1), count - 1);
         }
+    }
+
+    /// Forgets what was recorded.
+    fn clear(&self) {
+        self.0.borrow_mut().reset();
     }
 
     /// A copy of what was recorded so far.
@@ -135,8 +143,12 @@ pub struct CoreMetrics {
     pub latency: Distribution,
     /// The longest turn so far, and all of them, in nanoseconds.
     pub turns: Distribution,
-    /// Gaps between two clock readings of turns that did no work: the machine's own hiccups.
+    /// The machine's own hiccups, seen by turns that did no work: each microsecond of idle time is
+    /// a sample, with the time until the core took its next turn, as a record that fell due in it
+    /// would have felt it.
     pub hiccups: Distribution,
+    /// Idle time in gaps below a microsecond that is no sample yet.
+    idle_nanos: Counter,
     user_counters: RefCell<BTreeMap<String, Rc<Counter>>>,
     user_histograms: RefCell<BTreeMap<String, Rc<Distribution>>>,
     fingerprints: RefCell<BTreeMap<String, Rc<Fingerprint>>>,
@@ -233,6 +245,31 @@ impl StateMetrics {
 }
 
 impl CoreMetrics {
+    /// Begins to measure anew; counts stay.
+    pub(crate) fn restart(&self) {
+        [&self.latency, &self.turns, &self.hiccups].into_iter().for_each(Distribution::clear);
+    }
+
+    /// Takes the gap between the starts of two turns of which the first did no work.
+    #[inline]
+    pub(crate) fn record_idle(&self, gap: u64) {
+        if gap < HICCUP_SAMPLE {
+            self.idle_nanos.add(gap);
+            if self.idle_nanos.value() >= HICCUP_SAMPLE {
+                self.idle_nanos.0.set(self.idle_nanos.value() - HICCUP_SAMPLE);
+                self.hiccups.record(gap, 1);
+            }
+            return;
+        }
+        // At most a thousand steps, however long the stall was.
+        let step = HICCUP_SAMPLE.max(gap / 1000);
+        let mut left = gap;
+        while left >= step {
+            self.hiccups.record(left, step / HICCUP_SAMPLE);
+            left -= step;
+        }
+    }
+
     /// The user's counter `name`, made at its first use.
     pub fn counter(&self, name: &str) -> Rc<Counter> {
         let mut counters = self.user_counters.borrow_mut();

@@ -64,12 +64,14 @@ pub struct StateSpec {
     pub(crate) name: String,
     pub(crate) ttl: Option<Ttl>,
     pub(crate) keys: usize,
+    /// Rows come and go in turns, as those of windows do.
+    pub(crate) in_turns: bool,
 }
 
 impl StateSpec {
     /// A state with this name, unique in its operator.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), ttl: None, keys: 0 }
+        Self { name: name.to_owned(), ttl: None, keys: 0, in_turns: false }
     }
 
     /// Lets values expire (processing time); lists and maps per entry.
@@ -88,7 +90,7 @@ impl StateSpec {
 
     /// The rows of a list or map that hold it together: they do not expire by themselves.
     pub(crate) fn heads(&self) -> Self {
-        Self { name: format!("{}/heads", self.name), ttl: None, keys: self.keys }
+        Self { name: format!("{}/heads", self.name), ttl: None, ..self.clone() }
     }
 
     pub(crate) fn info(&self, kind: &'static str, fingerprint: u64) -> StateInfo {

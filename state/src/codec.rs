@@ -47,6 +47,11 @@ pub trait State:
     /// Memory that the value owns outside itself, for the state budget.
     fn heap_bytes(&self) -> usize;
 
+    /// Asks for what the value owns outside itself to be brought into the cache; called some
+    /// records before the value is used.
+    #[inline]
+    fn prefetch(&self) {}
+
     /// Appends the value's archive to `out`. Where many values are encoded, [`Encoder`] saves an
     /// allocation each.
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {

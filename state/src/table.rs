@@ -37,6 +37,7 @@ pub use walk::{EntryRef, Iter};
 
 use access::Place;
 use lines::Lines;
+pub(crate) use lines::prefetch;
 use pair::Pair;
 use rehash::Migration;
 use slab::Slab;
@@ -66,6 +67,10 @@ pub struct Table<K: Key, V> {
     room: Rc<Room>,
     /// The table never shrinks below this many lines.
     lines_floor: usize,
+    /// Whether the table empties and fills again in turns.
+    in_turns: bool,
+    /// Entries removed since next to nothing was left in the table.
+    sparse_for: usize,
     heap_bytes: isize,
     owns: PhantomData<Pair<K, V>>,
 }
@@ -83,6 +88,8 @@ impl<K: Key, V> Table<K, V> {
             slab: Slab::new(),
             room: Rc::default(),
             lines_floor: count,
+            in_turns: false,
+            sparse_for: 0,
             heap_bytes: 0,
             owns: PhantomData,
         }
@@ -91,6 +98,12 @@ impl<K: Key, V> Table<K, V> {
     /// Bounds the growth of this table and of all others that share `room`.
     pub fn set_room(&mut self, room: Rc<Room>) {
         self.room = room;
+    }
+
+    /// Says that the table empties and fills again in turns, as windows do: it keeps its memory for
+    /// a while when next to nothing is left, instead of growing anew each time.
+    pub fn fills_in_turns(&mut self) {
+        self.in_turns = true;
     }
 
     /// Number of entries.
@@ -149,14 +162,15 @@ impl<K: Key, V> Table<K, V> {
         }
     }
 
-    /// Asks for an entry that lies in the slab to be brought into the cache.
+    /// Asks for what lies behind the line of a key to be brought into the cache: its cell in the
+    /// slab, or what a value in the line owns, for which `ask` is called.
     ///
     /// Called for keys that were [prefetched](Self::prefetch) some records earlier, as it reads
-    /// their lines; does nothing for entries that lie in the lines themselves.
+    /// their lines.
     #[inline]
-    pub fn prefetch_entry(&self, hash: u64) {
-        if !Pair::<K, V>::INLINE && self.old.is_none() {
-            self.prefetch_cell(hash);
+    pub fn prefetch_entry(&self, hash: u64, ask: impl FnOnce(&V)) {
+        if self.old.is_none() && (!Pair::<K, V>::INLINE || std::mem::needs_drop::<V>()) {
+            self.prefetch_behind(hash, ask);
         }
     }
 

@@ -13,8 +13,8 @@ use thalweg::time::Stamp;
 use thalweg::{Error, Result, RunOptions};
 use thalweg_tests::attempt::{RIMS, attempt, cores, wait_until};
 
-/// The longest that the end of an attempt may take.
-const BOUND: Duration = Duration::from_secs(2);
+/// An attempt that takes longer to end hangs: generous, since the machine may have other work.
+const BOUND: Duration = Duration::from_secs(20);
 
 /// Where the user's code fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Parser;
 use thalweg::config::Idle;
 use thalweg_bench::bare::Bare;
-use thalweg_bench::engine;
+use thalweg_bench::engine::{self, Job};
 use thalweg_bench::handwritten::{self, Mode};
 use thalweg_bench::report::{Options, Quartiles, Report};
 use thalweg_bench::workload;
@@ -77,11 +77,13 @@ fn by_hand(arguments: &Arguments, workload: &workload::Options) -> handwritten::
 
 fn by_engine(arguments: &Arguments, workload: &workload::Options) -> engine::Config {
     engine::Config {
+        job: Job::FraudP,
         parallelism: arguments.parallelism,
         workload: workload.clone(),
         records: None,
         rate: None,
         idle: Idle::Park,
+        warm_up: Duration::ZERO,
     }
 }
 

@@ -50,12 +50,16 @@ fn splits_by_index_give_the_same_up_to_order() {
 fn windows_count_and_the_cores_sleep_between_them() {
     let workload = workload::Options { users: 1_000, ..workload::Options::default() };
     let session = Session::start(&Config { workload, huge_pages: false, ..Config::default() });
-    let first = session.window(Duration::from_millis(50));
+    // On a machine with other work a core may be kept out for a whole window.
+    let window = || {
+        let mut windows = (0..100).map(|_| session.window(Duration::from_millis(50)));
+        windows.find(|window| window.records > 0).expect("the cores run at some time")
+    };
+    let first = window();
     let between = session.cores.control.judged();
     machine::sleep(Duration::from_millis(30));
     assert_eq!(session.cores.control.judged(), between);
-    let second = session.window(Duration::from_millis(50));
-    assert!(first.records > 0 && second.records > 0, "{first:?} {second:?}");
+    let second = window();
     assert!(session.stop().digest.count >= first.records + second.records);
 }
 

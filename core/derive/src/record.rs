@@ -17,6 +17,10 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         let bindings = variant.bindings();
         quote!(#pattern => 0 #(+ #root::State::heap_bytes(#bindings))*)
     });
+    let asks = shape.variants.iter().map(|variant| {
+        let (pattern, bindings) = (variant.pattern(), variant.bindings());
+        quote!(#pattern => { #(#root::State::prefetch(#bindings);)* })
+    });
     Ok(quote! {
         #[derive(#root::rkyv::Archive, #root::rkyv::Serialize, #root::rkyv::Deserialize)]
         #[rkyv(crate = #root::rkyv)]
@@ -30,6 +34,13 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
             fn heap_bytes(&self) -> usize {
                 match self {
                     #(#arms,)*
+                }
+            }
+
+            #[inline]
+            fn prefetch(&self) {
+                match self {
+                    #(#asks)*
                 }
             }
         }

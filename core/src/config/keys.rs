@@ -149,6 +149,15 @@ const RUNTIME: &[Key] = &[
         &[],
     ),
     key(
+        "runtime.warm-up",
+        Duration,
+        "0s",
+        Effect::Works,
+        "How long after the start a core begins to measure latency, turns and hiccups: for \
+         measurements of a warm engine.",
+        &[],
+    ),
+    key(
         "runtime.rim",
         Choice(&["glommio", "thread"]),
         "glommio",

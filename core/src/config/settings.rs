@@ -96,6 +96,7 @@ impl Config {
             network: self.network(),
             idle: if is("runtime.idle", "spin") { Idle::Spin } else { Idle::Park },
             spin: self.duration("runtime.spin"),
+            warm_up: self.duration("runtime.warm-up"),
             rim: if is("runtime.rim", "thread") { Rim::Thread } else { Rim::Glommio },
             cpus: match &self.setting("worker.cores").value {
                 Value::Count(count) => Cpus::Count(*count as usize),

@@ -79,6 +79,11 @@ impl Dataflow {
         self.flow.core.metrics.counter(name)
     }
 
+    /// The histogram `name` of this core; the run's summary adds the cores up.
+    pub fn histogram(&self, name: &str) -> Rc<crate::metrics::Distribution> {
+        self.flow.core.metrics.histogram(name)
+    }
+
     /// How many cores the job runs on.
     pub fn parallelism(&self) -> usize {
         self.flow.parallelism()

@@ -7,7 +7,7 @@ use super::build::{Flow, Mode};
 use super::roots::{GateRoot, PortRoot};
 use super::{KeyedStream, Tag};
 use crate::BoxError;
-use crate::graph::{NodeId, Partitioner, Role, graph_error};
+use crate::graph::{NodeId, Partitioner, Role, SIDE_OUTPUT, graph_error};
 use crate::operator::{
     AssignTimestamps, Chain, Filter, FlatMap, Inspect, Letters, Map, Rejected, TryFilter,
     TryFlatMap,
@@ -259,7 +259,7 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
     /// too, or the operator is not there.
     pub fn side_output<S: 'static>(&self, tag: &Tag<S>) -> Stream<S> {
         let port = self.flow.side(self.node, tag);
-        let node = self.flow.add_fused(self.node, "side_output", None);
+        let node = self.flow.add_fused(self.node, SIDE_OUTPUT, None);
         Stream::new(Rc::clone(&self.flow), node, PortRoot(port))
     }
 

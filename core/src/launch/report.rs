@@ -40,6 +40,7 @@ pub(super) struct Object<'a> {
     dead_letters: u64,
     state: StateReport,
     counters: &'a BTreeMap<String, u64>,
+    histograms: BTreeMap<&'a str, Spread>,
     fingerprints: BTreeMap<&'a str, Digest>,
     latency_us: Quantiles,
     turns_us: Quantiles,
@@ -74,6 +75,21 @@ impl StateReport {
     }
 }
 
+/// A user's histogram in the user's unit.
+#[derive(Debug, Serialize)]
+struct Spread {
+    count: u64,
+    #[serde(flatten)]
+    quantiles: BTreeMap<&'static str, u64>,
+}
+
+impl Spread {
+    fn of(values: &Histogram<u64>) -> Self {
+        let quantiles = QUANTILES.iter().map(|(name, q)| (*name, values.value_at_quantile(*q)));
+        Self { count: values.len(), quantiles: quantiles.chain([("max", values.max())]).collect() }
+    }
+}
+
 /// Quantiles and the maximum in microseconds; null where nothing was measured.
 type Quantiles = BTreeMap<&'static str, Option<f64>>;
 
@@ -99,6 +115,7 @@ impl<'a> Object<'a> {
             dead_letters: summary.dead_letters,
             state: StateReport::new(&summary.state),
             counters: &summary.counters,
+            histograms: summary.histograms.iter().map(|(n, h)| (&**n, Spread::of(h))).collect(),
             fingerprints: fingerprints.collect(),
             latency_us: quantiles(&summary.latency, &QUANTILES),
             turns_us: quantiles(&summary.turns, &QUANTILES[4..]),
@@ -157,6 +174,11 @@ pub(super) fn text(ran: &Ran<'_>, summary: &Summary, verbose: bool) -> String {
         };
         line("cold state", format!("{evicted} rows evicted, {fetched} fetched{blocking}"));
     }
+    for (name, values) in &summary.histograms {
+        let quantiles = QUANTILES.iter().map(|(name, q)| (*name, values.value_at_quantile(*q)));
+        let words = quantiles.map(|(name, value)| format!("{name} {}", count(value)));
+        line(name, format!("{}, max {}", words.collect::<Vec<_>>().join(", "), values.max()));
+    }
     if !summary.latency.is_empty() {
         line("latency", spread(&summary.latency, &QUANTILES));
     }
@@ -211,6 +233,7 @@ mod tests {
         metrics.records_in.add(1500);
         metrics.counter("alerts").add(88);
         metrics.counter("velocity").add(43);
+        metrics.histogram("basket").record(7, 10);
         metrics.latency.record(2_000, 10);
         let summary = Summary::new(&[Some(metrics.report(0))], 1_500_000);
         let ran = Ran { job: "fraud", job_id: "0", parallelism: 1 };
@@ -222,6 +245,7 @@ mod tests {
         let json = serde_json::from_str::<serde_json::Value>(&Object::new(&ran, &summary).text());
         let json = json.unwrap();
         assert_eq!(json["alerts"], 88);
+        assert_eq!(json["histograms"]["basket"]["p50"], 7);
         assert!(json["latency_us"]["p99.99"].as_f64().unwrap() < 2.01);
         assert!(json["hiccups_us"]["max"].is_null() && json["stopped_by"].is_null());
     }

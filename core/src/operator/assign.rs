@@ -104,7 +104,24 @@ impl<T, N: Feed<T>> AssignFeed<T, N> {
             self.emitted_at = now;
             self.emit()?;
         }
+        self.want_tick();
         Ok(())
+    }
+
+    /// A core that sleeps wakes for the watermark that is held back, and for a split's idleness.
+    fn want_tick(&self) {
+        let active = || self.splits.iter().filter(|split| !split.idle);
+        if let Emission::Periodic(interval) = self.strategy.emission {
+            let watermark = active().map(|split| split.generator.watermark()).min();
+            if watermark.is_some_and(|watermark| watermark > self.emitted) {
+                self.core.want_tick(self.emitted_at.saturating_add(interval));
+            }
+        }
+        if let Some(after) = self.strategy.idle_after
+            && let Some(oldest) = active().map(|split| split.last_record).min()
+        {
+            self.core.want_tick(oldest.saturating_add(after.as_nanos() as u64));
+        }
     }
 
     fn mark_idle(&mut self, now: u64, after: u64) -> Result<()> {
@@ -332,5 +349,23 @@ mod tests {
         bench.feed.watermark(MAX).unwrap();
         bench.feed.watermark(MAX).unwrap();
         assert_eq!(bench.tick(), [Out::Watermark(MAX)]);
+    }
+
+    #[test]
+    fn a_core_that_sleeps_is_woken_for_a_held_watermark_and_for_idleness() {
+        let periodic = WatermarkStrategy::monotonous().periodic(Duration::from_millis(5));
+        let mut bench = Bench::new(periodic.with_idleness(Duration::from_millis(20)), 1);
+        bench.clock.advance(7_000_000);
+        bench.core.refresh();
+        bench.feed.split(SplitEvent::Tick).unwrap();
+        assert_eq!(bench.core.tick_at(), Some(20_000_000), "no watermark is held back yet");
+        bench.record(0, 10);
+        bench.feed.split(SplitEvent::Tick).unwrap();
+        assert_eq!(bench.core.tick_at(), Some(12_000_000));
+        bench.clock.advance(5_000_000);
+        bench.core.refresh();
+        assert_eq!(bench.core.tick_at(), None, "asked for anew in each turn");
+        bench.feed.split(SplitEvent::Tick).unwrap();
+        assert_eq!(bench.core.tick_at(), Some(27_000_000), "the watermark is out");
     }
 }

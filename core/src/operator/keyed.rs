@@ -30,6 +30,13 @@ pub(crate) fn ahead<T: Record>(page: &PageView<'_, T>, index: usize) -> Range<us
     index + AHEAD..(index + AHEAD + 1).min(page.len())
 }
 
+/// The record whose line is there by now, and what lies behind it may be asked for.
+#[inline(always)]
+pub(crate) fn near<T: Record>(page: &PageView<'_, T>, index: usize) -> Option<usize> {
+    let near = index + AHEAD / 2;
+    (near < page.len()).then_some(near)
+}
+
 /// The key of a record on a page.
 #[inline]
 pub(crate) fn key_of<'a, T: Record>(page: &PageView<'a, T>, index: usize) -> KeyRef<'a> {
@@ -133,6 +140,9 @@ where
             }
             for later in ahead(page, index) {
                 store.prefetch(page.head(later).hash);
+            }
+            if let Some(next) = near(page, index).filter(|_| std::mem::needs_drop::<S>()) {
+                store.prefetch_entry(page.head(next).hash);
             }
             let stamp = stamp_of(page, index);
             let (key, value, new) = store.get_or_insert_with(key_of(page, index), S::default);

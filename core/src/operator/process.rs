@@ -11,7 +11,7 @@ use std::rc::Rc;
 use thalweg_net::PageView;
 use thalweg_state::{Key, KeyRef, key};
 
-use super::keyed::{IntoConsumer, ahead, key_of, stamp_of};
+use super::keyed::{IntoConsumer, ahead, key_of, near, stamp_of};
 use super::timers::{TIMERS_PER_TURN, TimerSet};
 use super::{Blame, Feed};
 use crate::Result;
@@ -248,6 +248,9 @@ where
                 return Ok(index);
             }
             self.prefetch(page, ahead(page, index));
+            if let Some(next) = near(page, index) {
+                self.operator.states.prefetch_entry(page.head(next).hash);
+            }
             let stamp = stamp_of(page, index);
             self.call(key_of(page, index), stamp, stamp.timestamp, |process, cx| {
                 process.process(page.record(index), cx)

@@ -1,17 +1,17 @@
 //! The timers of a keyed operator: event time and processing time.
 
 mod due;
-mod runs;
+mod queue;
 
 pub(crate) use due::DueTimers;
-pub(crate) use runs::TimerRuns;
+pub(crate) use queue::TimerQueue;
 
 use thalweg_state::{Key, KeyRef, TimerRef, Timers};
 
 use crate::time::Timestamp;
 
-/// How many timers fire before other work gets its turn.
-pub(crate) const TIMERS_PER_TURN: usize = 1024;
+/// How many timers fire before other work gets its turn: some 50 µs of it.
+pub(crate) const TIMERS_PER_TURN: usize = 256;
 
 /// One set of timers that knows its next one without looking.
 pub(crate) struct TimerSet<K: Key> {

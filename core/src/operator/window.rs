@@ -16,7 +16,7 @@ use thalweg_state::{Key, KeyRef, State, key};
 
 use super::aggregate::AggregateFn;
 use super::keyed::{IntoConsumer, ahead, key_of, stamp_of};
-use super::timers::{DueTimers, TIMERS_PER_TURN, TimerRuns};
+use super::timers::{DueTimers, TIMERS_PER_TURN, TimerQueue};
 use super::{Blame, Feed};
 use crate::error::Kind;
 use crate::record::Record;
@@ -48,7 +48,7 @@ pub struct Windowed<K: Key, T, A, G: Trigger, F: AggregateFn<T>, E> {
     core: Rc<Core>,
     settings: Settings<T, A, G, F, E>,
     store: Store<(K, i64), WindowRow<F::Acc, G::State>>,
-    timers: TimerRuns,
+    timers: TimerQueue,
     sides: Rc<SideOutputs>,
     watermark: Timestamp,
 }
@@ -60,8 +60,9 @@ impl<K: Key, T, A, G: Trigger, F: AggregateFn<T>, E> Windowed<K, T, A, G, F, E> 
         settings: Settings<T, A, G, F, E>,
         sides: Rc<SideOutputs>,
     ) -> Self {
-        let store = Store::new(Rc::clone(&core), &name, &StateSpec::new("window"));
-        Self { name, core, settings, store, timers: TimerRuns::new(), sides, watermark: MIN }
+        let spec = StateSpec { in_turns: true, ..StateSpec::new("window") };
+        let store = Store::new(Rc::clone(&core), &name, &spec);
+        Self { name, core, settings, store, timers: TimerQueue::new(), sides, watermark: MIN }
     }
 }
 
@@ -356,7 +357,10 @@ where
                 return Ok(false);
             }
             left -= 1;
-            let due = self.operator.timers.pop(watermark, &mut self.timer_key);
+            let Windowed { timers, store, .. } = &mut self.operator;
+            let due = timers.pop(watermark, &mut self.timer_key, |key, namespace| {
+                store.prefetch(row_hash(key::hash(key), namespace as u64));
+            });
             let Some((timestamp, namespace)) = due else {
                 break;
             };

@@ -11,12 +11,20 @@ use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, unbounded};
 use thalweg_net::Doorbell;
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
 
 use crate::error::Kind;
 use crate::{Error, Result};
 
 /// Orders that wait for the thread before the core has to.
 const ORDERS_MAX: usize = 8;
+
+/// The most that a thread can step back by being nice.
+const NICEST: i32 = 19;
 
 /// Blocking work. Dropped at the end on the thread that did it.
 pub(crate) trait Chore: Send + 'static {
@@ -38,12 +46,23 @@ pub(crate) trait Chore: Send + 'static {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SideCpus {
     cpus: Arc<[usize]>,
+    floating: bool,
 }
 
 impl SideCpus {
-    /// These CPUs; none: those of the thread that starts a side thread.
-    pub(crate) fn new(cpus: Vec<usize>) -> Self {
-        Self { cpus: cpus.into() }
+    /// The CPUs that carry no core.
+    pub(crate) fn spare(cpus: Vec<usize>) -> Self {
+        Self { cpus: cpus.into(), floating: false }
+    }
+
+    /// All CPUs carry a core: side threads float over these, behind the cores.
+    pub(crate) fn floating(cpus: Vec<usize>) -> Self {
+        Self { cpus: cpus.into(), floating: true }
+    }
+
+    /// Whether side threads share the CPUs of cores.
+    pub(crate) fn is_floating(&self) -> bool {
+        self.floating
     }
 
     /// Their numbers.
@@ -59,6 +78,13 @@ impl SideCpus {
         if !self.cpus.is_empty() {
             // Refused at the worst: then the thread shares its core's CPU, slower but right.
             let _ = rustix::thread::sched_setaffinity(None, &set);
+        }
+        if self.floating {
+            let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
+            let thread = thread_native_id();
+            // Neither is ever refused: both only step back.
+            let _ = set_thread_priority_and_policy(thread, ThreadPriority::Min, batch);
+            let _ = rustix::process::setpriority_process(None, NICEST);
         }
     }
 }

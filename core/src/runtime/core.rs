@@ -17,6 +17,8 @@ pub struct Core {
     nanos: Cell<u64>,
     wall: Cell<i64>,
     turn: Cell<u64>,
+    /// When an operator wants to be told the time, in engine nanoseconds; `u64::MAX`: never.
+    tick_at: Cell<u64>,
     /// Set when an output of the running task has used its last credit: the task stops before its
     /// next record.
     pub(crate) pressure: Cell<bool>,
@@ -38,6 +40,7 @@ impl Core {
             nanos: Cell::new(0),
             wall: Cell::new(0),
             turn: Cell::new(0),
+            tick_at: Cell::new(u64::MAX),
             pressure: Cell::new(false),
             epoch: Cell::new(1),
             budget: Budget::new(Rc::clone(&metrics.state)),
@@ -73,6 +76,19 @@ impl Core {
         self.wall.get()
     }
 
+    /// Asks for a turn at `nanos` of engine time, should nothing else happen until then; holds for
+    /// one turn.
+    #[inline]
+    pub(crate) fn want_tick(&self, nanos: u64) {
+        self.tick_at.set(self.tick_at.get().min(nanos));
+    }
+
+    /// When an operator wants a turn.
+    pub(crate) fn tick_at(&self) -> Option<u64> {
+        let at = self.tick_at.get();
+        (at != u64::MAX).then_some(at)
+    }
+
     /// Reads engine time anew: once per batch.
     #[inline]
     pub(crate) fn refresh_nanos(&self) -> u64 {
@@ -85,5 +101,6 @@ impl Core {
     pub(crate) fn refresh(&self) {
         self.turn.set(self.refresh_nanos());
         self.wall.set(self.clock.wall_millis());
+        self.tick_at.set(u64::MAX);
     }
 }

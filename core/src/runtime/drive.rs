@@ -26,6 +26,11 @@ const SLEEP_MOST: u64 = 1_000_000_000;
 /// by about as much as a halted CPU takes to wake.
 const WAKE_EARLY: u64 = 80_000;
 
+/// A core that waits for room at another one spins this many times longer than one without input:
+/// the other core is at work and gives a buffer back soon, and a wake-up for each would cost both
+/// more than what the buffer carries.
+const SPIN_FOR_ROOM: u64 = 10;
+
 /// What the watching thread asks of a core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -59,6 +64,8 @@ pub(crate) struct Driver {
     meter: Arc<Meter>,
     idle: Idle,
     spin: u64,
+    /// Until when, in engine nanoseconds, nothing is measured; 0: that is over.
+    warm_until: u64,
     /// Engine time since which there was nothing to do.
     idle_since: Option<u64>,
     /// Start of the last turn, and whether it did something.
@@ -75,6 +82,8 @@ impl Driver {
         config: &RuntimeConfig,
     ) -> Self {
         worker.set_pulse(Arc::clone(&pulse));
+        let warm_up = config.warm_up.as_nanos() as u64;
+        let warm_until = if warm_up > 0 { worker.core().now() + warm_up } else { 0 };
         Self {
             worker,
             doorbell,
@@ -83,6 +92,7 @@ impl Driver {
             meter,
             idle: config.idle,
             spin: config.spin.as_nanos() as u64,
+            warm_until,
             idle_since: None,
             last_turn: None,
         }
@@ -143,13 +153,17 @@ impl Driver {
     /// Accounts for the turn before this one, which lasted until `now`.
     fn measure(&mut self, now: u64, worked: bool) {
         let metrics = &self.worker.core().metrics;
+        if self.warm_until != 0 && now >= self.warm_until {
+            self.warm_until = 0;
+            metrics.restart();
+        }
         if let Some((start, did_work)) = self.last_turn.replace((now, worked)) {
             let gap = now.saturating_sub(start);
             if did_work {
                 metrics.busy_nanos.add(gap);
                 metrics.turns.record(gap, 1);
             } else {
-                metrics.hiccups.record(gap, 1);
+                metrics.record_idle(gap);
             }
         }
     }
@@ -168,19 +182,24 @@ impl Driver {
     /// Nothing to do: spins, or blocks the thread once it has spun long enough.
     fn rest(&mut self, now: u64) -> Result<()> {
         let since = *self.idle_since.get_or_insert(now);
-        if self.idle == Idle::Spin || now.saturating_sub(since) < self.spin {
+        let room = self.worker.wants_room()?;
+        let spin = if room { self.spin.saturating_mul(SPIN_FOR_ROOM) } else { self.spin };
+        if self.idle == Idle::Spin || now.saturating_sub(since) < spin {
             std::hint::spin_loop();
             return Ok(());
         }
         if self.sleep_for(now) == 0 {
             return Ok(());
         }
+        self.worker.wake_for_room(room);
         self.doorbell.prepare_sleep();
         let progress = self.worker.step()?;
+        let room_unsaid = self.worker.wants_room()? && !room;
         let now = self.worker.core().turn_started();
         self.measure(now, progress.worked);
         let sleep = self.sleep_for(now);
-        if progress.worked || progress.done || sleep == 0 || !self.commands.is_empty() {
+        let awake = progress.worked || progress.done || room_unsaid;
+        if awake || sleep == 0 || !self.commands.is_empty() {
             self.doorbell.cancel_sleep();
             self.idle_since = self.idle_since.filter(|_| !progress.worked);
             return Ok(());

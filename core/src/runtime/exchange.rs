@@ -35,6 +35,8 @@ pub(crate) trait OutputPort: Outlet {
     fn dirty(&self) -> bool;
     /// The next frame for a core.
     fn next_frame(&self, receiver: usize) -> Option<Frame>;
+    /// Frames that no link has taken yet.
+    fn queued(&self) -> usize;
     /// A buffer came home.
     fn home(&self, receiver: usize, buffer: Buffer);
     /// Whether all frames have been taken and the edge has ended.
@@ -123,6 +125,10 @@ impl<T: Record> OutputPort for Exchange<T> {
 
     fn next_frame(&self, receiver: usize) -> Option<Frame> {
         self.channels.borrow_mut()[receiver].next_frame()
+    }
+
+    fn queued(&self) -> usize {
+        self.channels.borrow().iter().map(OutputChannel::queued).sum()
     }
 
     fn home(&self, receiver: usize, buffer: Buffer) {

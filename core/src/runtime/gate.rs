@@ -4,74 +4,28 @@
 //! exchange share the gate. A run never spans a watermark, and a task may stop between any two
 //! records: the unread rest of a page stays here with a cursor.
 
+mod cold;
+mod consumer;
+mod input;
+
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::rc::Rc;
 
 use thalweg_net::{Body, Buffer, ChannelId, Frame, InputChannel, Page, PageView};
 
+pub use self::consumer::PageConsumer;
+use self::input::{Cursor, Input, OpenPage, Prepared};
 use super::audit::{GateView, InputView};
 use super::valve::{Change, Valve};
 use super::{Core, Ran};
 use crate::Result;
 use crate::config::NetworkConfig;
-use crate::operator::keyed::AHEAD;
 use crate::record::Record;
-use crate::state::{ColdState, Held};
+use crate::state::Held;
 use crate::time::{MIN, Timestamp};
 
 /// How many records a consumer gets at once, at most.
 const RUN: usize = 256;
-
-/// Queued pages of a channel whose cold rows are asked for ahead of their turn.
-const PAGES_AHEAD: usize = 4;
-
-/// A consumer of a gate's pages.
-///
-/// `consume` and `advance` may stop early when an output is out of credit; the gate calls them
-/// again with what is left. `prepare` comes before the first run of a page, and again when rows
-/// have left their table since; `flush` after the last run of a turn.
-pub trait PageConsumer<T: Record> {
-    /// Makes sure that the keys of the page's records from `from` on can be served without waiting;
-    /// false: they are on their way, try again when something has arrived.
-    fn prepare(&mut self, _page: &PageView<'_, T>, _from: usize) -> Result<bool> {
-        Ok(true)
-    }
-    /// Names the rows that those records need: they stay.
-    fn hold(&self, _page: &PageView<'_, T>, _from: usize, _held: &mut Held) {}
-    /// Names the rows that timers wait for.
-    fn hold_timers(&self, _held: &mut Held) {}
-    /// Its state, if it has any whose rows may be cold.
-    fn cold_state(&mut self) -> Option<&mut dyn ColdState> {
-        None
-    }
-    /// Asks for what these records need: the first ones of a page. Later ones are up to `consume`.
-    fn prefetch(&mut self, _page: &PageView<'_, T>, _range: Range<usize>) {}
-    /// Takes records from `range.start` on; returns the first that it has not taken.
-    fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize>;
-    /// Moves event time on; false when it has to be called again.
-    fn advance(&mut self, watermark: Timestamp) -> Result<bool>;
-    /// Fires processing-time timers due at `now` (milliseconds); false when it has to be called
-    /// again.
-    fn advance_processing(&mut self, _now: i64) -> Result<bool> {
-        Ok(true)
-    }
-    /// The next processing-time timer, in milliseconds since the epoch.
-    fn next_processing_timer(&self) -> Option<i64> {
-        None
-    }
-    /// Memory that its state takes up.
-    fn state_bytes(&self) -> usize {
-        0
-    }
-    /// Engine time may have moved on; called in every turn.
-    fn tick(&mut self) -> Result<()> {
-        Ok(())
-    }
-    fn idle(&mut self, idle: bool) -> Result<()>;
-    fn flush(&mut self) -> Result<()>;
-    fn end(&mut self) -> Result<()>;
-}
 
 /// A gate as the worker sees it.
 pub(crate) trait GatePort {
@@ -122,50 +76,6 @@ pub(crate) struct Gate<T: Record> {
     needed: Held,
 }
 
-struct Input {
-    channel: InputChannel,
-    open: Option<OpenPage>,
-    watermark: Timestamp,
-    /// Records that all consumers have taken.
-    records: u64,
-    /// Per consumer, the first record of the open page's current run that it has not taken: one may
-    /// be ahead of another when it ran out of credit later.
-    cursors: Vec<usize>,
-    /// How many of the queued pages were looked at for cold rows.
-    ahead: usize,
-}
-
-struct OpenPage {
-    page: Page,
-    trailing: Timestamp,
-    cursor: Cursor,
-}
-
-/// How far a page has been read.
-struct Cursor {
-    /// The first record that is not consumed by all.
-    at: usize,
-    prepared: Prepared,
-}
-
-/// Whether the rows of a page's rest are at hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Prepared {
-    /// Nobody has looked.
-    No,
-    /// Some were not when the cold tier had given so many answers.
-    Waits(u64),
-    /// They were when rows had left so many times.
-    Yes(u64),
-}
-
-impl Input {
-    /// Whether one consumer is ahead of another on the open page.
-    fn apart(&self) -> bool {
-        self.cursors.iter().any(|cursor| *cursor != self.cursors[0])
-    }
-}
-
 impl<T: Record> Gate<T> {
     pub(crate) fn new(channel: ChannelId, core: Rc<Core>) -> Self {
         Self {
@@ -196,30 +106,59 @@ impl<T: Record> Gate<T> {
         self.core.pressure.get()
     }
 
-    /// Takes one input's next page or control frames; false when there is nothing to do.
-    fn run_input(&mut self, index: usize, budget: &mut usize) -> Result<bool> {
+    /// Takes pages and control frames of the inputs, the oldest first; false when there is nothing
+    /// to do.
+    fn run_inputs(&mut self, budget: &mut usize) -> Result<bool> {
         let mut worked = false;
+        self.inputs.iter_mut().for_each(|input| input.stuck = false);
         if self.core.budget.is_cold() {
-            self.look_ahead(index)?;
+            (0..self.inputs.len()).try_for_each(|index| self.look_ahead(index))?;
         }
         while *budget > 0 && !self.stopped() && self.advancing.is_none() {
-            if self.inputs[index].open.is_none() && !self.next_frame(index)? {
-                break;
-            }
-            if self.inputs[index].open.is_some() {
-                let taken = self.run_page(index, *budget)?;
-                // What one consumer has taken must be flushed, though the others have yet to take
-                // it.
-                worked |= self.inputs[index].apart();
-                *budget -= taken.min(*budget);
-                worked |= taken > 0;
-                if taken == 0 && self.inputs[index].open.is_some() {
-                    break;
-                }
-            }
-            worked = true;
+            let Some(index) = self.choose() else { break };
+            worked |= self.run_input(index, budget)?;
+            self.turn = (self.turn + 1) % self.inputs.len();
         }
         Ok(worked)
+    }
+
+    /// Takes one input's next page or control frame.
+    fn run_input(&mut self, index: usize, budget: &mut usize) -> Result<bool> {
+        if self.inputs[index].open.is_none() && !self.next_frame(index)? {
+            self.inputs[index].stuck = true;
+            return Ok(false);
+        }
+        if self.inputs[index].open.is_none() {
+            return Ok(true);
+        }
+        let taken = self.run_page(index, *budget)?;
+        *budget -= taken.min(*budget);
+        let input = &mut self.inputs[index];
+        input.stuck = taken == 0 && input.open.is_some();
+        // What one consumer has taken must be flushed, though the others have yet to take it.
+        Ok(!input.stuck || input.apart())
+    }
+
+    /// The input whose turn it is, of those that can go on; one that is several pages of event time
+    /// behind comes first.
+    ///
+    /// When there is more than this core can take, the channels that are ahead in event time wait,
+    /// and soon their senders: sources keep together, and windows open no longer than they must.
+    fn choose(&self) -> Option<usize> {
+        let count = self.inputs.len();
+        let order = (0..count).map(|offset| (self.turn + offset) % count);
+        let mut fronts = order.filter_map(|index| Some((self.inputs[index].front::<T>()?, index)));
+        let (first, turn) = fronts.next()?;
+        let oldest = fronts.min_by_key(|(front, _)| front.at);
+        let behind = oldest.filter(|(oldest, _)| oldest.at < first.at.saturating_sub(first.slack));
+        Some(behind.map_or(turn, |(_, index)| index))
+    }
+
+    /// Whether records wait that are not far ahead of what comes from this core itself.
+    fn is_behind(&self) -> bool {
+        let own = self.inputs.get(self.core.index()).map_or(Timestamp::MAX, |input| input.seen);
+        let mut fronts = self.inputs.iter().filter_map(Input::front::<T>);
+        fronts.any(|front| front.at.saturating_sub(front.slack) <= own)
     }
 
     /// Opens the next page or applies the next control frame; false when the queue is empty.
@@ -288,6 +227,9 @@ impl<T: Record> Gate<T> {
         let start = open.cursor.at;
         let finished = self.run_records(index, &open.page, &mut open.cursor, budget)?;
         let taken = open.cursor.at - start;
+        if taken > 0 {
+            self.inputs[index].seen = open.page.typed::<T>().head(open.cursor.at - 1).timestamp;
+        }
         self.inputs[index].records += taken as u64;
         if !finished {
             self.inputs[index].open = Some(open);
@@ -336,74 +278,6 @@ impl<T: Record> Gate<T> {
             }
         }
         Ok(cursor.at == len)
-    }
-
-    /// Makes sure of the rows of a page's rest; false while some are on their way.
-    #[cold]
-    fn prepare(&mut self, page: &PageView<'_, T>, cursor: &mut Cursor) -> Result<bool> {
-        let (answers, departures) = (self.core.budget.answers(), self.core.budget.departures());
-        let mut ready = cursor.prepared != Prepared::Waits(answers);
-        if ready {
-            for consumer in &mut self.consumers {
-                ready &= consumer.prepare(page, cursor.at)?;
-            }
-        }
-        if !ready {
-            cursor.prepared = Prepared::Waits(answers);
-            self.core.budget.wait();
-            return Ok(false);
-        }
-        let first = cursor.at..page.len().min(cursor.at + AHEAD);
-        self.consumers.iter_mut().for_each(|consumer| consumer.prefetch(page, first.clone()));
-        cursor.prepared = Prepared::Yes(departures);
-        Ok(true)
-    }
-
-    /// Asks for the cold rows of the next queued pages, so that they come while others are read.
-    #[cold]
-    fn look_ahead(&mut self, index: usize) -> Result<()> {
-        let most = self.core.budget.rows_ahead_max() / self.inputs.len();
-        let input = &mut self.inputs[index];
-        let mut rows = 0;
-        let pages = input.channel.frames().filter_map(|frame| match &frame.body {
-            Body::Data { page, .. } => Some(page),
-            _ => None,
-        });
-        for (at, page) in pages.take(PAGES_AHEAD).enumerate() {
-            rows += page.count();
-            if rows > most {
-                break;
-            }
-            if at < input.ahead {
-                continue;
-            }
-            for consumer in &mut self.consumers {
-                consumer.prepare(&page.typed::<T>(), 0)?;
-            }
-            input.ahead += 1;
-        }
-        Ok(())
-    }
-
-    /// Names the rows that open pages, pages that were looked at and due timers need.
-    fn hold(&mut self) {
-        self.needed.clear();
-        for consumer in &self.consumers {
-            for input in &self.inputs {
-                if let Some(open) = &input.open {
-                    consumer.hold(&open.page.typed::<T>(), open.cursor.at, &mut self.needed);
-                }
-                let pages = input.channel.frames().filter_map(|frame| match &frame.body {
-                    Body::Data { page, .. } => Some(page),
-                    _ => None,
-                });
-                for page in pages.take(input.ahead) {
-                    consumer.hold(&page.typed::<T>(), 0, &mut self.needed);
-                }
-            }
-            consumer.hold_timers(&mut self.needed);
-        }
-        self.needed.seal();
     }
 
     /// Hands one run to every consumer that has not taken it yet.
@@ -457,6 +331,8 @@ impl<T: Record> GatePort for Gate<T> {
             channel: InputChannel::with_overdraft(self.channel, network.credits, network.overdraft),
             open: None,
             watermark: MIN,
+            seen: MIN,
+            stuck: false,
             records: 0,
             cursors: vec![0; self.consumers.len()],
             ahead: 0,
@@ -486,20 +362,16 @@ impl<T: Record> GatePort for Gate<T> {
         }
         self.consumers.iter_mut().try_for_each(|consumer| consumer.tick())?;
         worked |= self.run_processing_timers()?;
-        let inputs = self.inputs.len();
-        for offset in 0..inputs {
-            worked |= self.run_input((self.turn + offset) % inputs, &mut budget)?;
-        }
+        worked |= self.run_inputs(&mut budget)?;
         // Some timers have fired, the others go on in the next turn.
         worked |= self.advancing.is_some() && !self.core.budget.take_waits();
-        self.turn = (self.turn + 1) % inputs.max(1);
         if worked {
             self.consumers.iter_mut().try_for_each(|consumer| consumer.flush())?;
         }
         self.finish()?;
         Ok(if self.ended {
             Ran::Ended
-        } else if budget == 0 {
+        } else if budget == 0 && self.is_behind() {
             Ran::Behind
         } else if worked {
             Ran::Worked
@@ -523,26 +395,15 @@ impl<T: Record> GatePort for Gate<T> {
     }
 
     fn settle(&mut self) -> Result<()> {
-        let states = self.consumers.iter_mut().filter_map(|consumer| consumer.cold_state());
-        states.map(|state| state.settle()).collect()
+        self.settle_states()
     }
 
     fn evict(&mut self) -> Result<bool> {
-        let mut states = self.consumers.iter_mut().filter_map(|consumer| consumer.cold_state());
-        if !states.any(|state| state.has_leavers()) {
-            return Ok(false);
-        }
-        self.hold();
-        let mut more = false;
-        for state in self.consumers.iter_mut().filter_map(|consumer| consumer.cold_state()) {
-            more |= state.evict(&self.needed)?;
-        }
-        Ok(more)
+        self.evict_rows()
     }
 
     fn is_choked(&mut self) -> bool {
-        let mut states = self.consumers.iter_mut().filter_map(|consumer| consumer.cold_state());
-        states.any(|state| state.is_choked())
+        self.states().any(|state| state.is_choked())
     }
 
     fn ended(&self) -> bool {

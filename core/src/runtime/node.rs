@@ -82,8 +82,12 @@ where
     J: Job + Clone + Send + 'static,
 {
     let (cpus, spare) = allowed_cpus(options.parallelism, &options.runtime.cpus)?;
-    let side_cpus = SideCpus::new(spare);
     let graph = plan_with(&job, args, options)?.prepare()?;
+    let side_cpus = match spare.is_empty() {
+        true => SideCpus::floating(cpus.clone()),
+        false => SideCpus::spare(spare),
+    };
+    announce(&graph, &side_cpus);
     if options.runtime.rim == Rim::Glommio {
         preflight::io_uring()?;
     }
@@ -118,6 +122,18 @@ where
     summary
 }
 
+/// Says at the start what the user should know of this run.
+fn announce(graph: &JobGraph, side_cpus: &SideCpus) {
+    for guarantee in &graph.guarantees {
+        tracing::warn!("{guarantee}");
+    }
+    if side_cpus.is_floating() {
+        tracing::info!(
+            "every allowed CPU carries a core: side threads float over them, nice and in batches"
+        );
+    }
+}
+
 /// The graph of a job as it would run with these options; nothing is opened.
 ///
 /// # Errors
@@ -149,7 +165,7 @@ pub(crate) fn default_parallelism(choice: &Cpus) -> Result<usize> {
     allowed(choice).map(|(cpus, _)| cpus.len().max(1))
 }
 
-/// The CPUs of the cores, and those for side threads: what is left, or all if nothing is.
+/// The CPUs of the cores, and those that are left for side threads.
 fn allowed_cpus(wanted: usize, choice: &Cpus) -> Result<(Vec<usize>, Vec<usize>)> {
     let (mut cpus, whose) = allowed(choice)?;
     let count = cpus.len();
@@ -160,7 +176,6 @@ fn allowed_cpus(wanted: usize, choice: &Cpus) -> Result<(Vec<usize>, Vec<usize>)
         return Err(Error::usage(text).with_hint(format!("use {range}; a core is a pinned thread")));
     }
     let spare = cpus.split_off(wanted);
-    let spare = if spare.is_empty() { cpus.clone() } else { spare };
     Ok((cpus, spare))
 }
 

@@ -15,6 +15,8 @@ pub(crate) trait SourceTask {
     /// When the reader wants to be called again, in engine nanoseconds; `None`: when its doorbell
     /// rings.
     fn wake_at(&self) -> Option<u64>;
+    /// Whether it would read more at once.
+    fn has_more(&self) -> bool;
     /// Ends the source as if its input were exhausted.
     fn stop(&mut self);
     /// An output is out of credit, so the source is not read in this turn.
@@ -30,6 +32,7 @@ pub(crate) struct Reading<R, N> {
     reader: R,
     next: N,
     wake_at: Option<u64>,
+    has_more: bool,
     /// Since when an output keeps the source from being read.
     held_since: Option<u64>,
     stopping: bool,
@@ -45,6 +48,7 @@ impl<R, N> Reading<R, N> {
             reader,
             next,
             wake_at: None,
+            has_more: true,
             held_since: None,
             stopping: false,
             started: false,
@@ -90,6 +94,7 @@ impl<R: SourceReader, N: Feed<R::Out>> SourceTask for Reading<R, N> {
         if core.pressure.get() {
             self.held_since = Some(core.now());
         }
+        self.has_more = status == SourceStatus::More;
         self.wake_at = match status {
             SourceStatus::Finished => return self.end(),
             SourceStatus::WaitUntil(nanos) => Some(nanos),
@@ -105,6 +110,10 @@ impl<R: SourceReader, N: Feed<R::Out>> SourceTask for Reading<R, N> {
 
     fn wake_at(&self) -> Option<u64> {
         self.wake_at
+    }
+
+    fn has_more(&self) -> bool {
+        self.has_more && !self.ended
     }
 
     fn stop(&mut self) {

@@ -23,6 +23,8 @@ pub struct Summary {
     pub state: StateCounts,
     /// User counters by name.
     pub counters: BTreeMap<String, u64>,
+    /// User histograms by name.
+    pub histograms: BTreeMap<String, Histogram<u64>>,
     /// User fingerprints by name.
     pub fingerprints: BTreeMap<String, FingerprintValue>,
     /// Share of the time that each core was busy, 0 to 1.
@@ -47,6 +49,7 @@ impl Summary {
             dead_letters: 0,
             state: StateCounts::default(),
             counters: BTreeMap::new(),
+            histograms: BTreeMap::new(),
             fingerprints: BTreeMap::new(),
             busy: Vec::new(),
             latency: empty_histogram(),
@@ -72,6 +75,11 @@ impl Summary {
         }
         for (name, value) in &report.fingerprints {
             self.fingerprints.entry(name.clone()).or_default().merge(*value);
+        }
+        for (name, own) in &report.histograms {
+            let all = self.histograms.entry(name.clone()).or_insert_with(empty_histogram);
+            let added = all.add(own);
+            debug_assert!(added.is_ok(), "histograms of one shape add up");
         }
         let histograms = [
             (&mut self.latency, &report.latency),

@@ -25,9 +25,9 @@ use crate::{Error, Result};
 const BUDGET: usize = 1024;
 
 /// A source reads this fraction of the budget while input that has arrived waits on its core: were
-/// it to read as much as is consumed, a backlog would never go away, and the cores that send to this
-/// one would live from one returned buffer to the next. It is not nothing, since the other cores
-/// wait for this source's watermarks.
+/// it to read as much as is consumed, a backlog would never go away, and the cores that send to
+/// this one would live from one returned buffer to the next. It is not nothing, since the other
+/// cores wait for this source's watermarks.
 const BUDGET_BEHIND: usize = 8;
 
 /// What a step did.
@@ -156,9 +156,10 @@ impl Worker {
     fn turn(&mut self, frames: usize) -> Result<Progress> {
         let mut worked = self.receive_frames(frames)?;
         worked |= self.receive_rows()?;
-        worked |= self.run_tasks()?;
+        let (ran, more) = self.run_tasks()?;
+        worked |= ran;
         worked |= self.tend_state(worked)?;
-        self.flush_outputs(worked);
+        self.flush_outputs(ran && more);
         worked |= self.send_frames()?;
         let done = self.advance_end()?;
         Ok(Progress { worked, done })
@@ -181,7 +182,34 @@ impl Worker {
         });
         let aged = self.outputs.iter().flatten().any(|output| output.dirty());
         let flush = aged.then(|| self.flushed_at + self.network.flush_after);
-        [sources, timer, flush].into_iter().flatten().min()
+        [sources, timer, flush, self.core.tick_at()].into_iter().flatten().min()
+    }
+
+    /// Whether a task waits for a credit, or a frame for its place on a link.
+    ///
+    /// # Errors
+    /// As [`Worker::step`].
+    pub(crate) fn wants_room(&self) -> Result<bool> {
+        if self.outputs.iter().flatten().any(|output| output.queued() > 0) {
+            return Ok(true);
+        }
+        for source in self.sources.iter().filter(|source| !source.inner.ended()) {
+            if !source.ready()? {
+                return Ok(true);
+            }
+        }
+        for gate in self.gates.iter().flatten() {
+            if !gate.ready()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Says whether this core, when it sleeps, is to be woken for room at other cores; before
+    /// [`prepare_sleep`](thalweg_net::Doorbell::prepare_sleep).
+    pub(crate) fn wake_for_room(&self, wanted: bool) {
+        self.links.iter().flatten().for_each(|link| link.sender.wake_for_room(wanted));
     }
 
     /// Memory that the declared state of its operators takes up.
@@ -246,7 +274,8 @@ impl Worker {
         Ok(self.tending)
     }
 
-    fn run_tasks(&mut self) -> Result<bool> {
+    /// Runs each task; tells whether one did something, and whether one has more to do at once.
+    fn run_tasks(&mut self) -> Result<(bool, bool)> {
         let (mut worked, mut behind) = (false, false);
         for &edge in &self.order {
             let Some(gate) = &self.gates[edge] else { continue };
@@ -279,18 +308,20 @@ impl Worker {
             }
         }
         self.pulse.leave();
-        Ok(worked)
+        let more = behind || self.sources.iter().any(|source| source.inner.has_more());
+        Ok((worked, more))
     }
 
-    /// Partly filled pages leave when the core has nothing better to do, or after a small bound.
-    fn flush_outputs(&mut self, worked: bool) {
+    /// Partly filled pages leave when the core has nothing better to do than to send them, or after
+    /// a small bound.
+    fn flush_outputs(&mut self, busy: bool) {
         let now = self.core.now();
         let aged = now.saturating_sub(self.flushed_at) >= self.network.flush_after;
-        if worked && !aged {
+        if busy && !aged {
             return;
         }
         self.flushed_at = now;
-        self.outputs.iter().flatten().for_each(|output| output.flush(worked));
+        self.outputs.iter().flatten().for_each(|output| output.flush(busy));
     }
 
     fn send_frames(&mut self) -> Result<bool> {

@@ -10,6 +10,9 @@ use crate::{Error, Result};
 pub(crate) trait Row: Sized + 'static {
     /// Memory that it owns outside itself.
     fn heap_bytes(&self) -> usize;
+    /// Asks for what it owns outside itself.
+    #[inline]
+    fn prefetch(&self) {}
     /// Appends its bytes.
     fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()>;
     /// Reads it back from all of `bytes`.
@@ -20,6 +23,10 @@ impl<S: State> Row for S {
     #[inline]
     fn heap_bytes(&self) -> usize {
         State::heap_bytes(self)
+    }
+    #[inline]
+    fn prefetch(&self) {
+        State::prefetch(self);
     }
     fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
         Ok(encoder.encode(self, out)?)
@@ -39,6 +46,10 @@ impl<V: Row> Row for Stamped<V> {
     #[inline]
     fn heap_bytes(&self) -> usize {
         self.row.heap_bytes()
+    }
+    #[inline]
+    fn prefetch(&self) {
+        self.row.prefetch();
     }
     fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(&self.accessed.to_le_bytes());

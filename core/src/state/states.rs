@@ -119,6 +119,7 @@ impl<K: Key> States<K> {
         let tables = StateTables {
             core: self.core,
             scope: self.scope,
+            deep: self.tables.iter().filter(|table| table.is_deep()).cloned().collect(),
             tables: self.tables,
             hashes: Vec::new(),
             round_at: Cell::new(i64::MAX),
@@ -145,6 +146,12 @@ fn twice(name: &str) -> Error {
 pub(crate) trait StateTable {
     /// Brings the rows of these keys into the cache.
     fn prefetch(&self, hashes: &[u64]);
+    /// Brings what lies behind the row of a key into the cache; its line is there.
+    fn prefetch_entry(&self, _hash: u64) {}
+    /// Whether anything lies behind its rows.
+    fn is_deep(&self) -> bool {
+        false
+    }
     /// Memory that the state takes up.
     fn bytes(&self) -> usize;
     /// When a round of sweeping is due, in milliseconds; `i64::MAX`: none is.
@@ -169,6 +176,8 @@ pub(crate) struct StateTables {
     core: Rc<Core>,
     pub(crate) scope: Rc<Scope>,
     tables: Vec<Rc<dyn StateTable>>,
+    /// Those whose rows have more behind them.
+    deep: Vec<Rc<dyn StateTable>>,
     hashes: Vec<u64>,
     /// When the next round of sweeping is due, as of the end of the last turn.
     round_at: Cell<i64>,
@@ -182,6 +191,14 @@ impl StateTables {
         self.hashes.extend(hashes);
         for table in &self.tables {
             table.prefetch(&self.hashes);
+        }
+    }
+
+    /// Brings what lies behind the row of a key into the cache; its line is there.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, hash: u64) {
+        for table in &self.deep {
+            table.prefetch_entry(hash);
         }
     }
 

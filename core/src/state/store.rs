@@ -56,7 +56,13 @@ impl<K: Key, V: Row> Store<K, V> {
     pub(crate) fn new(core: Rc<Core>, operator: &str, spec: &StateSpec) -> Self {
         let ttl = spec.ttl.filter(|ttl| ttl.update != UpdateType::Disabled);
         let rows = match ttl {
-            None => Rows::Plain(table(&core.budget, spec.keys)),
+            None => {
+                let mut table = table(&core.budget, spec.keys);
+                if spec.in_turns {
+                    table.fills_in_turns();
+                }
+                Rows::Plain(table)
+            }
             Some(ttl) => {
                 Rows::Expiring(Box::new(Expiring::new(table(&core.budget, spec.keys), ttl)))
             }
@@ -81,6 +87,15 @@ impl<K: Key, V: Row> Store<K, V> {
         match &self.rows {
             Rows::Plain(table) => table.prefetch(hash),
             Rows::Expiring(rows) => rows.table.prefetch(hash),
+        }
+    }
+
+    /// Asks for what lies behind the line of a key that was prefetched some records ago.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, hash: u64) {
+        match &self.rows {
+            Rows::Plain(table) => table.prefetch_entry(hash, V::prefetch),
+            Rows::Expiring(rows) => rows.table.prefetch_entry(hash, |row| row.row.prefetch()),
         }
     }
 

@@ -222,6 +222,12 @@ impl<K: Key, S: State> StateTable for ValueCell<K, S> {
         let store = self.store.borrow();
         hashes.iter().for_each(|hash| store.prefetch(*hash));
     }
+    fn prefetch_entry(&self, hash: u64) {
+        self.store.borrow().prefetch_entry(hash);
+    }
+    fn is_deep(&self) -> bool {
+        std::mem::needs_drop::<S>() || size_of::<(K, S)>() > 48
+    }
     fn bytes(&self) -> usize {
         self.store.borrow().bytes().saturating_add_signed(self.heap.get())
     }

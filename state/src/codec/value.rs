@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::State;
 use crate::macros::fingerprint;
+use crate::table::prefetch;
 
 /// Memory per entry that a B-tree spends on top of keys and values: edges and free places of its
 /// nodes.
@@ -40,6 +41,11 @@ impl State for String {
     fn heap_bytes(&self) -> usize {
         self.capacity()
     }
+
+    #[inline]
+    fn prefetch(&self) {
+        prefetch(self.as_ptr());
+    }
 }
 
 impl State for Box<str> {
@@ -49,6 +55,11 @@ impl State for Box<str> {
     fn heap_bytes(&self) -> usize {
         self.len()
     }
+
+    #[inline]
+    fn prefetch(&self) {
+        prefetch(self.as_ptr());
+    }
 }
 
 impl<T: State> State for Vec<T> {
@@ -57,6 +68,11 @@ impl<T: State> State for Vec<T> {
     #[inline]
     fn heap_bytes(&self) -> usize {
         self.capacity() * size_of::<T>() + self.iter().map(State::heap_bytes).sum::<usize>()
+    }
+
+    #[inline]
+    fn prefetch(&self) {
+        prefetch(self.as_ptr());
     }
 }
 
@@ -76,6 +92,11 @@ impl<T: State> State for Box<T> {
     fn heap_bytes(&self) -> usize {
         size_of::<T>() + T::heap_bytes(self)
     }
+
+    #[inline]
+    fn prefetch(&self) {
+        prefetch(&raw const **self);
+    }
 }
 
 impl<T: State> State for Option<T> {
@@ -84,6 +105,13 @@ impl<T: State> State for Option<T> {
     #[inline]
     fn heap_bytes(&self) -> usize {
         self.as_ref().map_or(0, State::heap_bytes)
+    }
+
+    #[inline]
+    fn prefetch(&self) {
+        if let Some(value) = self {
+            value.prefetch();
+        }
     }
 }
 
@@ -119,6 +147,11 @@ macro_rules! tuple_state {
             #[inline]
             fn heap_bytes(&self) -> usize {
                 0 $(+ self.$index.heap_bytes())*
+            }
+
+            #[inline]
+            fn prefetch(&self) {
+                $(self.$index.prefetch();)*
             }
         }
     };

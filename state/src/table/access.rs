@@ -77,14 +77,19 @@ impl<K: Key, V> Table<K, V> {
         None
     }
 
-    /// Prefetches the cell of the first line near the home line that has this hash.
+    /// Asks for what lies behind the first line near the home line that has this hash.
     #[inline]
-    pub(super) fn prefetch_cell(&self, hash: u64) {
+    pub(super) fn prefetch_behind(&self, hash: u64, ask: impl FnOnce(&V)) {
         let mut index = self.lines.home(hash);
         for _ in 0..CELL_PROBES_MAX {
             let line = self.lines.line(index);
             if line.hash == hash && line.is_occupied() {
-                prefetch(self.slab.address(slab_index(line)));
+                if Pair::<K, V>::INLINE {
+                    // SAFETY: the line is this table's and was seen to be occupied.
+                    ask(unsafe { &self.pair_of(line).value });
+                } else {
+                    prefetch(self.slab.address(slab_index(line)));
+                }
                 return;
             }
             if line.is_empty() {
@@ -253,11 +258,15 @@ impl<K: Key, V> Table<K, V> {
         }
     }
 
-    /// Starts a smaller table when next to nothing is left in this one.
+    /// Starts a smaller table when next to nothing is left in this one; if it fills in turns only
+    /// after as many removed entries as a quarter of its lines.
     pub(super) fn shrink_if_sparse(&mut self) {
         let count = self.lines.count();
         let sparse = self.live < count / 16;
-        if sparse && self.old.is_none() && count > self.lines_floor.max(LINES_MIN) {
+        self.sparse_for = if sparse { self.sparse_for + 1 } else { 0 };
+        let long = sparse && (!self.in_turns || self.sparse_for >= count / 4);
+        if long && self.old.is_none() && count > self.lines_floor.max(LINES_MIN) {
+            self.sparse_for = 0;
             self.start_rehash((count / 4).max(self.lines_floor));
         }
     }

@@ -307,7 +307,7 @@ impl Drop for Lines {
 
 /// Asks for the cache line at an address, which need not be valid.
 #[inline]
-pub(super) fn prefetch<T>(address: *const T) {
+pub(crate) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing that the program can see and faults at no address.
     unsafe {

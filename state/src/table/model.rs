@@ -92,7 +92,7 @@ impl<K: Key + Sample, const N: usize> Twins<K, N> {
         let at = KeyRef { hash: hash(&bytes) % hashes, bytes: &bytes };
         let expected = self.model.get(&key).copied();
         self.table.prefetch(at.hash);
-        self.table.prefetch_entry(at.hash);
+        self.table.prefetch_entry(at.hash, |_| {});
         let found = self.table.get(at).map(Value::check);
         prop_assert_eq!(found, expected.map(|(value, _)| value));
         let fresh = Value::new(value, &self.alive);

@@ -1,8 +1,8 @@
-//! Timers that were taken out of their runs to fire next, while the rows of their keys are fetched.
+//! Timers that were taken out of their queue to fire next, while the rows of their keys are fetched.
 
 use std::collections::VecDeque;
 
-use super::TimerRuns;
+use super::TimerQueue;
 use crate::time::Timestamp;
 
 /// A timer that fires soon.
@@ -12,12 +12,6 @@ pub(crate) struct Due {
     /// The key's canonical bytes.
     pub(crate) key: Vec<u8>,
     pub(crate) namespace: i64,
-}
-
-impl Due {
-    fn place(&self) -> (Timestamp, &[u8], i64) {
-        (self.timestamp, &self.key, self.namespace)
-    }
 }
 
 /// The timers that fire next, in order.
@@ -41,10 +35,10 @@ impl DueTimers {
     }
 
     /// Takes up to `count` timers that are due at `upto`.
-    pub(crate) fn take_from(&mut self, timers: &mut TimerRuns, upto: Timestamp, count: usize) {
+    pub(crate) fn take_from(&mut self, timers: &mut TimerQueue, upto: Timestamp, count: usize) {
         let mut key = Vec::new();
         while self.0.len() < count
-            && let Some((timestamp, namespace)) = timers.pop(upto, &mut key)
+            && let Some((timestamp, namespace)) = timers.pop(upto, &mut key, |_, _| {})
         {
             self.0.push_back(Due { timestamp, key: key.clone(), namespace });
         }
@@ -55,14 +49,13 @@ impl DueTimers {
         self.0.pop_front()
     }
 
-    /// Takes a new timer in if it fires before the last one that is here; false: it belongs to the
-    /// others.
+    /// Takes a new timer in if it fires before the last one that is here; false: it belongs behind
+    /// the others.
     pub(crate) fn insert(&mut self, timestamp: Timestamp, key: &[u8], namespace: i64) -> bool {
-        let new = (timestamp, key, namespace);
-        if self.0.back().is_none_or(|last| last.place() < new) {
+        if self.0.back().is_none_or(|last| last.timestamp <= timestamp) {
             return false;
         }
-        let at = self.0.partition_point(|due| due.place() <= new);
+        let at = self.0.partition_point(|due| due.timestamp <= timestamp);
         self.0.insert(at, Due { timestamp, key: key.to_vec(), namespace });
         true
     }
@@ -76,19 +69,21 @@ mod tests {
 
     #[test]
     fn a_timer_that_comes_late_takes_its_place_in_the_order() {
-        let mut runs = TimerRuns::new();
-        for (timestamp, key) in [(3, b"b"), (1, b"c"), (5, b"a"), (3, b"a")] {
-            runs.register(KeyRef::new(key), 0, timestamp);
+        let mut queue = TimerQueue::new();
+        for (timestamp, key) in [(3, b"b"), (1, b"c"), (5, b"a"), (3, b"a"), (5, b"b")] {
+            queue.register(KeyRef::new(key), 0, timestamp);
         }
         let mut due = DueTimers::new();
         assert!(!due.insert(1, b"z", 0), "nothing is due yet");
-        due.take_from(&mut runs, 9, 3);
-        assert!(!due.insert(3, b"c", 0) && !due.insert(5, b"a", 0));
-        assert!(due.insert(3, b"a", -1) && due.insert(3, b"a", 7));
+        due.take_from(&mut queue, 9, 4);
+        assert!(!due.insert(5, b"c", 0) && !due.insert(6, b"a", 0));
+        assert!(due.insert(3, b"a", 7) && due.insert(2, b"z", 0));
         let fired: Vec<_> = std::iter::from_fn(|| due.pop())
             .map(|due| (due.timestamp, due.key[0], due.namespace))
             .collect();
-        assert_eq!(fired, [(1, b'c', 0), (3, b'a', -1), (3, b'a', 0), (3, b'a', 7), (3, b'b', 0)]);
-        assert_eq!((due.is_empty(), due.bytes(), runs.next()), (true, 0, 5));
+        let expected =
+            [(1, b'c', 0), (2, b'z', 0), (3, b'b', 0), (3, b'a', 0), (3, b'a', 7), (5, b'a', 0)];
+        assert_eq!(fired, expected);
+        assert_eq!((due.is_empty(), due.bytes(), queue.next()), (true, 0, 5));
     }
 }

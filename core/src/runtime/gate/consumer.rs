@@ -1,0 +1,57 @@
+//! What reads a gate's pages: a keyed operator, a sink, a chain behind an exchange.
+
+use std::ops::Range;
+
+use thalweg_net::PageView;
+
+use crate::Result;
+use crate::record::Record;
+use crate::state::{ColdState, Held};
+use crate::time::Timestamp;
+
+/// A consumer of a gate's pages.
+///
+/// `consume` and `advance` may stop early when an output is out of credit; the gate calls them
+/// again with what is left. `prepare` comes before the first run of a page, and again when rows
+/// have left their table since; `flush` after the last run of a turn.
+pub trait PageConsumer<T: Record> {
+    /// Makes sure that the keys of the page's records from `from` on can be served without waiting;
+    /// false: they are on their way, try again when something has arrived.
+    fn prepare(&mut self, _page: &PageView<'_, T>, _from: usize) -> Result<bool> {
+        Ok(true)
+    }
+    /// Names the rows that those records need: they stay.
+    fn hold(&self, _page: &PageView<'_, T>, _from: usize, _held: &mut Held) {}
+    /// Names the rows that timers wait for.
+    fn hold_timers(&self, _held: &mut Held) {}
+    /// Its state, if it has any whose rows may be cold.
+    fn cold_state(&mut self) -> Option<&mut dyn ColdState> {
+        None
+    }
+    /// Asks for what these records need: the first ones of a page. Later ones are up to `consume`.
+    fn prefetch(&mut self, _page: &PageView<'_, T>, _range: Range<usize>) {}
+    /// Takes records from `range.start` on; returns the first that it has not taken.
+    fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize>;
+    /// Moves event time on; false when it has to be called again.
+    fn advance(&mut self, watermark: Timestamp) -> Result<bool>;
+    /// Fires processing-time timers due at `now` (milliseconds); false when it has to be called
+    /// again.
+    fn advance_processing(&mut self, _now: i64) -> Result<bool> {
+        Ok(true)
+    }
+    /// The next processing-time timer, in milliseconds since the epoch.
+    fn next_processing_timer(&self) -> Option<i64> {
+        None
+    }
+    /// Memory that its state takes up.
+    fn state_bytes(&self) -> usize {
+        0
+    }
+    /// Engine time may have moved on; called in every turn.
+    fn tick(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn idle(&mut self, idle: bool) -> Result<()>;
+    fn flush(&mut self) -> Result<()>;
+    fn end(&mut self) -> Result<()>;
+}
