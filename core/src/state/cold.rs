@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use thalweg_state::cold::{Answer, ColumnId, Fetch, Rows};
 use thalweg_state::table::{Made, RUNS_MAX};
-use thalweg_state::{Encoder, Key, KeyRef, Table};
+use thalweg_state::{Encoder, Key, KeyRef, Room, Table};
 
 use super::encoding::Row;
 use crate::Result;
@@ -64,11 +64,14 @@ impl<K: Key> Cold<K> {
     /// is the first.
     pub(crate) fn new(core: &Rc<Core>, name: &str) -> Result<Self> {
         let column = core.budget.column(core.index(), name)?;
+        // There are never many, and they had better not take the memory of rows.
+        let mut ghosts = Table::default();
+        ghosts.set_room(Rc::new(Room::none()));
         Ok(Self {
             core: Rc::clone(core),
             column,
             has_left: false,
-            ghosts: Table::default(),
+            ghosts,
             asking: None,
             asked: VecDeque::new(),
             filling: None,

@@ -15,6 +15,11 @@ impl Default for Room {
 }
 
 impl Room {
+    /// No room at all: a table takes no more lines than it must.
+    pub fn none() -> Self {
+        Self(Cell::new(0))
+    }
+
     /// Sets how much is left.
     pub fn set(&self, bytes: usize) {
         self.0.set(bytes);
