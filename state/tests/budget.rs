@@ -73,7 +73,14 @@ fn tables() {
 
     let region = Region::new(ALLOCATOR);
     let mut trees = Table::<u64, BTreeMap<u64, u64>>::default();
-    let tree = |n: u64| (0..200).map(|m| (m * n, n)).collect();
+    // One by one in no order: what is collected at once lies denser, ascending keys less so.
+    let tree = |n: u64| {
+        let mut tree = BTreeMap::new();
+        for m in 0..200u64 {
+            tree.insert((n * 200 + m).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20, n);
+        }
+        tree
+    };
     fill(&mut trees, 500, |n| n, tree);
     within_a_tenth("trees", trees.bytes(), held(&region));
 }

@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::State;
 use crate::macros::fingerprint;
 use crate::table::prefetch;
-
-/// Memory per entry that a B-tree spends on top of keys and values: edges and free places of its
-/// nodes.
-const BTREE_OVERHEAD: usize = 16;
+use crate::timers::tree_bytes;
 
 macro_rules! flat_state {
     ($($type:ty)*) => { $(
@@ -134,7 +131,7 @@ where
 
     #[inline]
     fn heap_bytes(&self) -> usize {
-        let flat = self.len() * (size_of::<K>() + size_of::<V>() + BTREE_OVERHEAD);
+        let flat = tree_bytes(self.len(), size_of::<K>() + size_of::<V>());
         self.iter().fold(flat, |sum, (key, value)| sum + key.heap_bytes() + value.heap_bytes())
     }
 }
