@@ -124,8 +124,10 @@ impl<K: Key, P> Process<K, P> {
             TimeDomain::Event => event,
             TimeDomain::Processing => processing,
         };
-        let due = timers.due(upto);
-        let ready = due.fold(true, |ready, timer| states.ready(KeyRef::new(timer.key)) && ready);
+        let mut ready = true;
+        for timer in timers.due(upto) {
+            ready &= states.ready(KeyRef::new(timer.key));
+        }
         states.ask();
         waits_until[domain as usize] = (!ready).then_some(upto);
         ready

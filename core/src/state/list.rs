@@ -299,8 +299,11 @@ impl<K: Key, V: State> StateTable for ListCell<K, V> {
         let rows = &mut *self.rows.borrow_mut();
         let head = heads.peek(key).filter(|_| rows.is_cold()).copied().unwrap_or_default();
         let mut row = self.row.borrow_mut();
-        let elements = (head.first..head.end).take(ELEMENTS_MAX);
-        elements.fold(true, |ready, index| rows.ready(row.of::<K, u64>(key, &index)) && ready)
+        let mut ready = true;
+        for index in (head.first..head.end).take(ELEMENTS_MAX) {
+            ready &= rows.ready(row.of::<K, u64>(key, &index));
+        }
+        ready
     }
     fn ask(&self) {
         self.heads.borrow_mut().ask();

@@ -221,7 +221,9 @@ impl StateTables {
     /// Whether what is declared of a key can be used without waiting; otherwise the next
     /// [`StateTables::ask`] asks for it.
     pub(crate) fn ready(&self, key: KeyRef<'_>) -> bool {
-        self.tables.iter().fold(true, |ready, table| table.ready(key) && ready)
+        let mut ready = true;
+        self.tables.iter().for_each(|table| ready &= table.ready(key));
+        ready
     }
 
     /// Asks for what was found to be missing.
