@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_current_timer_slack};
+use rustix::time::{ClockId, clock_gettime};
 
 /// A stretch of idle time that counts as one sample of the machine's hiccups.
 const HICCUP_SAMPLE_NS: u64 = 1_000;
@@ -57,6 +58,17 @@ pub fn pin(index: usize) -> rustix::io::Result<()> {
 /// Makes timed waits of the calling thread end on time, not up to 50 µs later.
 pub fn wake_on_time() -> rustix::io::Result<()> {
     set_current_timer_slack(NonZeroU64::new(1))
+}
+
+/// Processor time that this process has used, of all its threads, in nanoseconds.
+pub fn processor_time() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Waits until another thread unparks this one; may come back without a reason.
+pub fn park() {
+    std::thread::park();
 }
 
 /// A histogram of nanoseconds with three significant digits, up to ten minutes.
