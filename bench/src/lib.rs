@@ -9,5 +9,7 @@ pub mod engine;
 pub mod handwritten;
 pub mod machine;
 pub mod report;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
 pub mod workload;
 pub mod zipf;

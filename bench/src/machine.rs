@@ -76,6 +76,11 @@ impl Usage {
     }
 }
 
+/// Waits until another thread unparks this one; may come back without a reason.
+pub fn park() {
+    std::thread::park();
+}
+
 /// A histogram of nanoseconds with three significant digits, up to ten minutes.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000_000, 3).expect("the bounds are valid")

@@ -15,6 +15,16 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use super::super::ColdError;
 use super::{Done, Wake};
 
+/// How a thread differs from the one that starts it.
+pub(super) struct Manner {
+    /// Its name; the system shows 15 bytes.
+    pub(super) name: String,
+    /// The CPUs that it may run on; none: those of its parent.
+    pub(super) cpus: Vec<usize>,
+    /// How far it stands back behind others (added to its nice value).
+    pub(super) nice: i32,
+}
+
 /// The way to a thread.
 pub(super) struct Side<T> {
     /// Bounded by the caller, who knows what is outstanding.
@@ -24,11 +34,10 @@ pub(super) struct Side<T> {
 }
 
 impl<T: Send + 'static> Side<T> {
-    /// Starts a thread that may run on `cpus` (none: where the caller may). `start` runs on it
-    /// first and gives back how an order is carried out, or nothing if it cannot begin.
+    /// Starts a thread. `start` runs on it first and gives back how an order is carried out, or
+    /// nothing if it cannot begin.
     pub(super) fn start<W>(
-        name: &str,
-        cpus: Vec<usize>,
+        manner: Manner,
         start: impl FnOnce() -> Option<W> + Send + 'static,
         done: Sender<Done>,
         wake: Wake,
@@ -39,8 +48,9 @@ impl<T: Send + 'static> Side<T> {
         let (orders, todo) = unbounded();
         let unwanted = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&unwanted);
+        let name = manner.name.clone();
         let body = move || {
-            settle(&cpus);
+            manner.settle();
             let worked = catch_unwind(AssertUnwindSafe(|| match start() {
                 Some(work) => carry_out(work, &todo, &stop, &done, &wake),
                 None => Ok(()),
@@ -52,7 +62,7 @@ impl<T: Send + 'static> Side<T> {
             }
         };
         let thread = std::thread::Builder::new()
-            .name(name.to_owned())
+            .name(name.clone())
             .spawn(body)
             .map_err(|error| ColdError::new(format!("cannot start thread {name}: {error}")))?;
         Ok(Self { orders: Some(orders), unwanted, thread: Some(thread) })
@@ -94,13 +104,18 @@ fn carry_out<T>(
     Ok(())
 }
 
-/// A core's thread is pinned and its children would be, too.
-fn settle(cpus: &[usize]) {
-    let mut set = rustix::thread::CpuSet::new();
-    cpus.iter().for_each(|cpu| set.set(*cpu));
-    if !cpus.is_empty() {
+impl Manner {
+    /// A core's thread is pinned and its children would be, too.
+    fn settle(&self) {
+        let mut set = rustix::thread::CpuSet::new();
+        self.cpus.iter().for_each(|cpu| set.set(*cpu));
         // Refused at the worst: then the thread shares its core's CPU, slower but right.
-        let _ = rustix::thread::sched_setaffinity(None, &set);
+        if !self.cpus.is_empty() {
+            let _ = rustix::thread::sched_setaffinity(None, &set);
+        }
+        if self.nice != 0 {
+            let _ = rustix::process::nice(self.nice);
+        }
     }
 }
 

@@ -166,7 +166,8 @@ fn a_panic_of_a_thread_is_an_answer() {
     let (rung, bell) = unbounded();
     let wake: Wake = Arc::new(move || rung.send(()).unwrap());
     let start = || Some(|number: u64| -> Result<Done, ColdError> { panic!("{number} is odd") });
-    let side = Side::start("cold-test", Vec::new(), start, answers, wake).unwrap();
+    let manner = Manner { name: "cold-test".to_owned(), cpus: Vec::new(), nice: 0 };
+    let side = Side::start(manner, start, answers, wake).unwrap();
     side.order(13);
     bell.recv().unwrap();
     let Ok(Done::Failed(error)) = done.try_recv() else { panic!("no failure") };
