@@ -69,8 +69,9 @@ type Hasher = BuildHasherDefault<DefaultHasher>;
 
 /// Drives a tier through the steps, then until nothing is outstanding, and reads all that is there.
 pub(super) fn drive(tier: &mut dyn ColdTier, steps: &[Step]) {
-    let columns = (0..COLUMNS).map(|i| tier.column(&format!("state {i}")).unwrap()).collect();
-    assert_eq!(tier.column("state 1").unwrap(), ColumnId(1));
+    let columns =
+        (0..COLUMNS).map(|i| tier.column(&format!("state {i}")).expect("a column")).collect();
+    assert_eq!(tier.column("state 1").expect("a column"), ColumnId(1));
     let mut driver = Driver {
         tier,
         columns,
@@ -132,7 +133,7 @@ impl Driver<'_> {
     }
 
     fn get(&mut self, column: usize, key: Vec<u8>) {
-        let found = self.tier.get(self.columns[column], &key).unwrap();
+        let found = self.tier.get(self.columns[column], &key).expect("a row can be read");
         let visible = self.visible(column, &key);
         assert!(visible.contains(&found), "{key:?}: {found:?} is none of {visible:?}");
     }

@@ -1,4 +1,4 @@
-//! Timers that were taken out of their queue to fire next, while the rows of their keys are fetched.
+//! Timers that were taken out of their queue to fire next, while rows of their keys are fetched.
 
 use std::collections::VecDeque;
 

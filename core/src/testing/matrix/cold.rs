@@ -13,12 +13,12 @@ use crate::time::{Clock, ManualClock};
 
 /// Runs a job to its end and returns its options' counts, added up over the cores.
 fn run(job: &dyn crate::Job, options: &ClusterOptions) -> crate::metrics::StateCounts {
-    let mut cluster = Cluster::new(job, &Args::default(), options).unwrap();
+    let mut cluster = Cluster::new(job, &Args::default(), options).expect("the job is valid");
     // A turn of 1024 records would be an eighth of what fits into the small budgets here.
     cluster.workers.iter_mut().for_each(|worker| worker.set_budget(256));
     for _ in 0..10_000_000 {
         options.clock.advance(10_000);
-        if cluster.step_all().unwrap() {
+        if cluster.step_all().expect("no step fails") {
             let mut counts = crate::metrics::StateCounts::default();
             for worker in &cluster.workers {
                 counts.merge(&worker.core().metrics.state.snapshot());

@@ -48,12 +48,12 @@ impl KeyedProcess<u64, Item> for Kinds {
         cx.register_event_timer(cx.timestamp() + LATER_MS);
         self.long.or_default().push(item.n);
         let mut text = format!("{count} {:?}", self.most.get());
-        if count % 5 == 0 {
+        if count.is_multiple_of(5) {
             let texts: Vec<_> =
                 self.texts.iter().map(|(at, text)| format!("{at}={}", *text)).collect();
             text = format!("{text} {:?} {texts:?}", self.recent.to_vec());
         }
-        if count % 9 == 0 {
+        if count.is_multiple_of(9) {
             self.recent.clear();
             self.texts.clear();
             text = format!("{text} {:?}", self.long.take());
