@@ -1,6 +1,8 @@
 //! What state says that it takes is what it takes: within 10 % of what a counting allocator and the
 //! kernel say.
 
+#![allow(clippy::unwrap_used)]
+
 use std::alloc::System;
 use std::collections::BTreeMap;
 
