@@ -57,8 +57,6 @@ pub struct Table<K: Key, V> {
     lines: Lines,
     /// Entries in `lines`.
     live: usize,
-    /// Lines in `lines` that stop no probe: entries and the marks of removed ones.
-    used: usize,
     /// The table that `lines` replaces, while its entries are still being moved.
     old: Option<Box<Migration>>,
     /// As soon as so many lines are in use the table needs another one.
@@ -82,7 +80,6 @@ impl<K: Key, V> Table<K, V> {
         Self {
             lines: Lines::new(count),
             live: 0,
-            used: 0,
             old: None,
             full_at: count / 2,
             slab: Slab::new(),

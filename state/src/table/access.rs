@@ -5,9 +5,6 @@ use super::pair::Pair;
 use super::{LINES_MIN, Table};
 use crate::key::{Key, KeyRef};
 
-/// Marks of removed entries that one removal clears at most.
-const CLEAR_MAX: usize = 64;
-
 /// Lines in which a prefetch looks for an entry.
 const CELL_PROBES_MAX: usize = 8;
 
@@ -211,17 +208,30 @@ impl<K: Key, V> Table<K, V> {
             return place;
         }
         let index = self.lines.free(hash);
-        self.used += usize::from(self.lines.line(index).is_empty());
         self.live += 1;
         Place { index, in_old: false }
     }
 
     /// Takes an entry out of the table.
     pub(super) fn take(&mut self, place: Place) -> Pair<K, V> {
+        let pair = self.read_out(place);
+        match &mut self.old {
+            // What is left of a table that is being emptied keeps its places.
+            Some(old) if place.in_old => old.live -= 1,
+            _ => {
+                self.live -= 1;
+                self.lines.close(place.index);
+            }
+        }
+        pair
+    }
+
+    /// Reads the pair out of a line and marks the line as that of a removed entry.
+    fn read_out(&mut self, place: Place) -> Pair<K, V> {
         let line = self.line_mut(place);
         debug_assert!(line.is_occupied(), "line {} has no entry", place.index);
         line.set_removed();
-        let pair = if Pair::<K, V>::INLINE {
+        if Pair::<K, V>::INLINE {
             // SAFETY: the line was occupied, so its payload is a pair; the mark set above keeps it
             // from being read or dropped again.
             unsafe { line.payload.as_ptr().cast::<Pair<K, V>>().read() }
@@ -230,31 +240,6 @@ impl<K: Key, V> Table<K, V> {
             // SAFETY: the line was occupied, so its index is in use; the mark set above ends its
             // life.
             unsafe { self.slab.remove(index) }
-        };
-        match &mut self.old {
-            Some(old) if place.in_old => old.live -= 1,
-            _ => {
-                self.live -= 1;
-                self.clear_marks(place.index);
-            }
-        }
-        pair
-    }
-
-    /// Turns marks of removed entries into empty lines where no probe needs them: at the end of a
-    /// run.
-    fn clear_marks(&mut self, mut index: usize) {
-        if !self.lines.line(self.lines.next(index)).is_empty() {
-            return;
-        }
-        for _ in 0..CLEAR_MAX {
-            let line = self.lines.line_mut(index);
-            if !line.is_removed() {
-                return;
-            }
-            line.set_empty();
-            self.used -= 1;
-            index = self.lines.previous(index);
         }
     }
 
@@ -282,7 +267,7 @@ impl<K: Key, V> Drop for Table<K, V> {
         let lines = (0..self.lines.count()).map(|index| Place { index, in_old: false });
         for place in places.chain(lines) {
             if self.lines_of(place).line(place.index).is_occupied() {
-                drop(self.take(place));
+                drop(self.read_out(place));
             }
         }
     }

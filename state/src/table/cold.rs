@@ -9,6 +9,9 @@ use super::access::{Place, decode};
 use super::pair::Pair;
 use crate::key::{Key, KeyRef};
 
+/// Lines that the clock's hand passes one after the other: a page holds four times as many.
+const SPAN: usize = 16;
+
 /// Where a value comes from that is not in the table.
 #[derive(Debug)]
 pub enum Made<V> {
@@ -48,6 +51,14 @@ pub enum Fate {
     Leave,
     /// It goes with this run, from 1 to [`RUNS_MAX`](super::RUNS_MAX), and stays meanwhile.
     Send(u8),
+}
+
+/// What a look at a line means for the probe.
+#[derive(PartialEq, Eq)]
+enum Probe {
+    Ends,
+    GoesOn,
+    HasTaken,
 }
 
 impl<K: Key, V> Table<K, V> {
@@ -121,8 +132,8 @@ impl<K: Key, V> Table<K, V> {
     /// Lets the clock's hand pass the next `line_count` lines; `judge` says what becomes of each
     /// entry. The table forgets those that leave: what they own is the caller's to account for.
     ///
-    /// `cursor` starts at 0 and is back at 0 when a round is complete. Entries that growth has yet
-    /// to move are left to the next round; each call also moves a rehash along.
+    /// `cursor` counts lines of a round, from 0 until it is back at 0. Entries that growth has yet
+    /// to move are left to the next round, and so may be some that move up for others; each call also moves a rehash along.
     pub fn pass(
         &mut self,
         cursor: &mut usize,
@@ -133,17 +144,24 @@ impl<K: Key, V> Table<K, V> {
         let count = self.lines.count();
         let start = if *cursor < count { *cursor } else { 0 };
         let end = start.saturating_add(line_count).min(count);
-        for index in start..end {
-            let place = Place { index, in_old: false };
-            if !self.lines.line(index).is_occupied() {
+        let mut at = start;
+        while at < end {
+            let place = Place { index: scattered(at, count), in_old: false };
+            if !self.lines.line(place.index).is_occupied() {
+                at += 1;
                 continue;
             }
             match judge(self.candidate(place)) {
                 Fate::Stay => {}
                 Fate::Age => self.line_mut(place).age(),
-                Fate::Leave => drop(self.take(place)),
+                Fate::Leave => {
+                    // Another one may be in the line now.
+                    drop(self.take(place));
+                    continue;
+                }
                 Fate::Send(run) => self.line_mut(place).send_with(run),
             }
+            at += 1;
         }
         *cursor = if end == count { 0 } else { end };
     }
@@ -160,38 +178,44 @@ impl<K: Key, V> Table<K, V> {
             let (cursor, count) = (old.cursor, old.lines.count());
             let mut index = old.lines.home(hash).max(cursor);
             for _ in cursor..count {
-                if !self.arrive_at(Place { index, in_old: true }, hash, run, &mut leaves) {
+                let place = Place { index, in_old: true };
+                if self.arrive_at(place, hash, run, &mut leaves) == Probe::Ends {
                     break;
                 }
                 index = ((index + 1) & (count - 1)).max(cursor);
             }
         }
         let mut index = self.lines.home(hash);
-        while self.arrive_at(Place { index, in_old: false }, hash, run, &mut leaves) {
-            index = self.lines.next(index);
+        loop {
+            match self.arrive_at(Place { index, in_old: false }, hash, run, &mut leaves) {
+                Probe::Ends => break,
+                Probe::GoesOn => index = self.lines.next(index),
+                // Another one may be in the line now.
+                Probe::HasTaken => {}
+            }
         }
     }
 
-    /// Whether the probe goes on behind this line.
     fn arrive_at(
         &mut self,
         place: Place,
         hash: u64,
         run: u8,
         leaves: &mut impl FnMut(Candidate<'_, K, V>) -> bool,
-    ) -> bool {
+    ) -> Probe {
         let line = self.lines_of(place).line(place.index);
         if line.is_empty() {
-            return false;
+            return Probe::Ends;
         }
         if line.hash != hash || !line.is_occupied() || line.run() != run {
-            return true;
+            return Probe::GoesOn;
         }
         self.line_mut(place).arrive();
-        if leaves(self.candidate(place)) {
-            drop(self.take(place));
+        if !leaves(self.candidate(place)) {
+            return Probe::GoesOn;
         }
-        true
+        drop(self.take(place));
+        Probe::HasTaken
     }
 
     fn candidate(&self, place: Place) -> Candidate<'_, K, V> {
@@ -206,6 +230,17 @@ impl<K: Key, V> Table<K, V> {
             is_sent: line.run() != 0,
         }
     }
+}
+
+/// The line that comes at `at` in a round over `count` lines: a span of them in their order, but the
+/// spans far from each other. Lines that the hand has just passed are emptier than those that it
+/// comes to; if these lay side by side they would overflow, and probes would go on for thousands of
+/// lines.
+fn scattered(at: usize, count: usize) -> usize {
+    let spans = (count / SPAN).max(1);
+    let shift = usize::BITS - spans.trailing_zeros();
+    let span = (at / SPAN).reverse_bits().checked_shr(shift).unwrap_or(0);
+    span * SPAN + at % SPAN
 }
 
 #[cfg(test)]
@@ -354,6 +389,40 @@ mod tests {
                 assert_eq!(twins.table.len(), twins.model.len());
             }
         }
+    }
+
+    #[test]
+    fn a_round_comes_to_every_line() {
+        for count in [2, 16, 32, 1 << 10] {
+            let mut lines: Vec<_> = (0..count).map(|at| scattered(at, count)).collect();
+            lines.sort_unstable();
+            assert!(lines.into_iter().eq(0..count), "{count} lines");
+        }
+    }
+
+    /// Keys come and go as a bounded state's do: each new one finds a table at three quarters.
+    #[test]
+    fn probes_stay_short_where_the_hand_passes() {
+        let room = Rc::new(Room::none());
+        let mut table = Table::<u64, u64>::default();
+        table.set_room(room);
+        let (mut cursor, most) = (0, 12_000);
+        let mut far = 0;
+        for key in 0..200_000u64 {
+            table.insert(KeyRef::new(&key.to_be_bytes()), 1, key);
+            while table.len() > most {
+                table.pass(&mut cursor, 1, |entry| match entry.is_referenced {
+                    true => Fate::Age,
+                    false => Fate::Leave,
+                });
+            }
+            let lines = &table.lines;
+            let from = lines.home(KeyRef::new(&key.to_be_bytes()).hash);
+            let free = lines.free(KeyRef::new(&key.to_be_bytes()).hash);
+            far += free.wrapping_sub(from) & (lines.count() - 1);
+        }
+        assert_eq!(table.line_count(), 16_384);
+        assert!(far < 200_000 * 16, "{} lines a probe", far as f64 / 2e5);
     }
 
     #[test]

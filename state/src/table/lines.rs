@@ -74,11 +74,6 @@ impl Line {
     }
 
     #[inline]
-    pub(super) fn is_removed(&self) -> bool {
-        self.meta == REMOVED
-    }
-
-    #[inline]
     pub(super) fn epoch(&self) -> u64 {
         self.meta >> EPOCH_SHIFT
     }
@@ -152,7 +147,7 @@ impl Line {
     }
 
     #[inline]
-    pub(super) fn set_empty(&mut self) {
+    fn set_empty(&mut self) {
         self.meta = 0;
     }
 
@@ -220,14 +215,9 @@ impl Lines {
     }
 
     #[inline]
-    pub(super) fn previous(&self, index: usize) -> usize {
-        index.wrapping_sub(1) & (self.count - 1)
-    }
-
-    #[inline]
     pub(super) fn line(&self, index: usize) -> &Line {
         debug_assert!(index < self.count, "line {index} of {}", self.count);
-        // SAFETY: every caller's index is a home line, `next` or `previous` of a line, or counted
+        // SAFETY: every caller's index is a home line, `next` of a line, or counted
         // up to `count`, hence below `count`; the memory holds `count` lines, all-zero or written
         // as lines, and lives as long as `self`. Nothing changes lines through a shared reference.
         unsafe { self.first.add(index).as_ref() }
@@ -248,6 +238,28 @@ impl Lines {
             index = self.next(index);
         }
         index
+    }
+
+    /// Empties a line: those behind it that would no longer be found move up.
+    ///
+    /// No mark of a removed entry is left, so probes stay as short as the load makes them, wherever
+    /// entries left in rows.
+    pub(super) fn close(&mut self, mut hole: usize) {
+        let apart = |from: usize, to: usize| to.wrapping_sub(from) & (self.count - 1);
+        let mut index = self.next(hole);
+        while !self.line(index).is_empty() {
+            let home = self.home(self.line(index).hash);
+            if apart(home, index) >= apart(hole, index) {
+                // SAFETY: both are below `count` as for `line`, and differ: `hole` is where a probe
+                // came from that has not been all around, since some line is empty. A line is plain
+                // bytes; what its payload owns goes on in the other line, as this one is emptied or
+                // overwritten below.
+                unsafe { self.first.add(index).copy_to_nonoverlapping(self.first.add(hole), 1) };
+                hole = index;
+            }
+            index = self.next(index);
+        }
+        self.line_mut(hole).set_empty();
     }
 
     /// Asks for the home line of `hash` and the one behind it to be brought into the cache: at a

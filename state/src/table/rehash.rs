@@ -1,4 +1,4 @@
-//! Growing, shrinking and purging a table a few lines at a time.
+//! Growing and shrinking a table a few lines at a time.
 //!
 //! A rehash starts an empty second table; every change of the table then moves a bounded number of
 //! entries. Home lines keep their order from one size to another, so both tables are walked front
@@ -86,7 +86,6 @@ impl<K: Key, V> Table<K, V> {
             }
             let index = self.lines.free(line.hash);
             let target = self.lines.line_mut(index);
-            self.used += usize::from(target.is_empty());
             target.move_from(line);
             self.live += 1;
             old.live -= 1;
@@ -101,16 +100,14 @@ impl<K: Key, V> Table<K, V> {
 
     /// Makes sure that one more line can be used.
     ///
-    /// With `n` lines, a rehash starts when `n / 2` are used. If more than `n / 4` hold entries the
-    /// new table has `2 n` lines, and they have moved after `n / 8` changes: neither is the old one
-    /// then filled beyond 5/8 nor the new one beyond 5/16. Otherwise marks of removed entries fill
-    /// the table; a new one of `n` lines has room for `n / 4` more. Shrinking leaves room for
-    /// `n / 16` and takes at most `3 n / 64` changes. A table without room for `2 n` lines fills up
-    /// to 7/8 first; the marks in it go while less than 13/16 hold entries, which takes `n / 19`
-    /// changes, and above that it grows all the same: an entry in use is never refused.
+    /// With `n` lines, a rehash starts when `n / 2` hold entries: the new table has `2 n` lines, and
+    /// they have moved after `n / 8` changes: neither is the old one then filled beyond 5/8 nor the
+    /// new one beyond 5/16. Shrinking to a quarter leaves room for `n / 16` and takes at most
+    /// `3 n / 64` changes. A table without room for `2 n` lines fills up to 7/8 first, and grows all
+    /// the same then: an entry in use is never refused.
     #[inline]
     pub(super) fn make_room(&mut self) {
-        if self.used >= self.full_at {
+        if self.live >= self.full_at {
             self.grow();
         }
     }
@@ -121,20 +118,16 @@ impl<K: Key, V> Table<K, V> {
             self.rehash_step();
         }
         let count = self.lines.count();
-        if self.used < self.full_at {
+        if self.live < self.full_at {
             return;
         }
-        let crowded = self.live >= count / 4;
-        if !crowded {
-            self.start_rehash(count);
-        } else if self.room.bytes() >= self.doubling() {
+        if self.room.bytes() >= self.doubling() {
             self.room.take(count * size_of::<Line>());
             self.start_rehash(count * 2);
-        } else if self.used < eighths(count, 7) {
+        } else if self.full_at < eighths(count, 7) {
             self.full_at = eighths(count, 7);
         } else {
-            let fits = self.live < eighths(count, 6) + eighths(count, 1) / 2;
-            self.start_rehash(if fits { count } else { count * 2 });
+            self.start_rehash(count * 2);
         }
     }
 
@@ -148,7 +141,6 @@ impl<K: Key, V> Table<K, V> {
         self.old = Some(Box::new(Migration { lines, cursor: 0, live, ahead_from, quota }));
         self.full_at = if crowded { eighths(count, 7) } else { count / 2 };
         self.live = 0;
-        self.used = 0;
     }
 
     /// How many entries the table takes with `room` bytes more, at a load that leaves look-ups

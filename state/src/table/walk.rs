@@ -45,7 +45,7 @@ impl<K: Key, V> Table<K, V> {
     /// `false`.
     ///
     /// `cursor` starts at 0 and is back at 0 when a round is complete. A visit changes no epoch.
-    /// Entries that are there during a whole round are visited; one that growth moves meanwhile may
+    /// Entries that are there during a whole round are visited; one that moves meanwhile, by growth or since others were removed, may
     /// be visited twice or left to the next round. Each call also moves a rehash along.
     pub fn sweep(
         &mut self,
@@ -57,15 +57,18 @@ impl<K: Key, V> Table<K, V> {
         let count = self.lines.count();
         let start = if *cursor < count { *cursor } else { 0 };
         let end = start.saturating_add(line_count).min(count);
-        for index in start..end {
+        let mut index = start;
+        while index < end {
             let place = Place { index, in_old: false };
-            if !self.lines.line(index).is_occupied() {
-                continue;
+            if self.lines.line(index).is_occupied() {
+                let pair = self.pair_mut(place);
+                if !keep(&pair.key, &mut pair.value) {
+                    // Another one may be in the line now.
+                    drop(self.take(place));
+                    continue;
+                }
             }
-            let pair = self.pair_mut(place);
-            if !keep(&pair.key, &mut pair.value) {
-                drop(self.take(place));
-            }
+            index += 1;
         }
         *cursor = if end == count { 0 } else { end };
         self.shrink_if_sparse();
