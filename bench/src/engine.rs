@@ -115,15 +115,38 @@ const RAMP: Duration = Duration::from_millis(200);
 
 impl Session {
     /// Starts the job and lets it rest.
-    #[allow(clippy::disallowed_methods, reason = "a bench has threads of its own")]
     pub fn start(config: &Config) -> Self {
-        let options = config.options();
+        let (options, config) = (config.options(), config.clone());
+        Self::launch(options, move |options| config.run(options))
+    }
+
+    /// Starts what `run` runs with these options, and lets it rest.
+    #[allow(clippy::disallowed_methods, reason = "a bench has threads of its own")]
+    pub fn launch<R>(options: RunOptions, run: R) -> Self
+    where
+        R: FnOnce(&RunOptions) -> Result<Summary> + Send + 'static,
+    {
         let (meter, stop) = (Arc::clone(&options.meter), Arc::clone(&options.stop));
         meter.pause();
-        let config = config.clone();
-        let (clock, parallelism) = (Clock::start(), config.parallelism);
-        let thread = std::thread::spawn(move || config.run(&options));
+        let (clock, parallelism) = (Clock::start(), options.parallelism);
+        let thread = std::thread::spawn(move || run(&options));
         Self { meter, stop, thread, clock, parallelism }
+    }
+
+    /// Lets the job run until its sources have read so many records since its start, or it ends.
+    pub fn run_until(&self, records: u64) {
+        self.meter.resume();
+        while self.meter.records_in() < records && !self.thread.is_finished() {
+            sleep(Duration::from_millis(10));
+        }
+        self.rest();
+    }
+
+    fn rest(&self) {
+        self.meter.pause();
+        while self.meter.resting() < self.parallelism && !self.thread.is_finished() {
+            sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets the job run for a ramp and a window, and counts what its sources have read in the
@@ -134,10 +157,7 @@ impl Session {
         let (start, before) = (self.clock.now(), self.meter.records_in());
         sleep(length);
         let (end, after) = (self.clock.now(), self.meter.records_in());
-        self.meter.pause();
-        while self.meter.resting() < self.parallelism && !self.thread.is_finished() {
-            sleep(Duration::from_millis(1));
-        }
+        self.rest();
         Window { records: after - before, seconds: (end - start) as f64 / 1e9 }
     }
 

@@ -30,6 +30,11 @@ pub struct Load {
 }
 
 impl Load {
+    /// Bytes of all keys and values.
+    pub fn bytes(&self) -> u64 {
+        self.keys * (8 + VALUE_BYTES as u64)
+    }
+
     /// Key number `index` in the order of the bytes.
     pub fn key(&self, index: u64) -> [u8; 8] {
         (index * (u64::MAX / self.keys)).to_be_bytes()
