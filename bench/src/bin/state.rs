@@ -1,8 +1,8 @@
 //! What state that exceeds its memory costs: the engine beside RocksDB by hand.
 //!
-//! Keys are uniform and their rows take ten times `state.memory`, so nearly every record needs a row
-//! from disk and sends another one there. The bare loop reads and writes the same keys and values,
-//! with a block cache as large as all of the engine's budget. Windows of both alternate.
+//! Keys are uniform and their rows take ten times `state.memory`, so nearly every record needs a
+//! row from disk and sends another one there. The bare loop reads and writes the same keys and
+//! values, with a block cache as large as all of the engine's budget. Windows of both alternate.
 
 use std::process::ExitCode;
 

@@ -133,7 +133,8 @@ impl<K: Key, V> Table<K, V> {
     /// entry. The table forgets those that leave: what they own is the caller's to account for.
     ///
     /// `cursor` counts lines of a round, from 0 until it is back at 0. Entries that growth has yet
-    /// to move are left to the next round, and so may be some that move up for others; each call also moves a rehash along.
+    /// to move are left to the next round, and so may be some that move up for others; each call
+    /// also moves a rehash along.
     pub fn pass(
         &mut self,
         cursor: &mut usize,
@@ -232,10 +233,10 @@ impl<K: Key, V> Table<K, V> {
     }
 }
 
-/// The line that comes at `at` in a round over `count` lines: a span of them in their order, but the
-/// spans far from each other. Lines that the hand has just passed are emptier than those that it
-/// comes to; if these lay side by side they would overflow, and probes would go on for thousands of
-/// lines.
+/// The line that comes at `at` in a round over `count` lines: a span of them in their order, but
+/// the spans far from each other. Lines that the hand has just passed are emptier than those that
+/// it comes to; if these lay side by side they would overflow, and probes would go on for thousands
+/// of lines.
 fn scattered(at: usize, count: usize) -> usize {
     let spans = (count / SPAN).max(1);
     let shift = usize::BITS - spans.trailing_zeros();

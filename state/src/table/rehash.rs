@@ -100,11 +100,11 @@ impl<K: Key, V> Table<K, V> {
 
     /// Makes sure that one more line can be used.
     ///
-    /// With `n` lines, a rehash starts when `n / 2` hold entries: the new table has `2 n` lines, and
-    /// they have moved after `n / 8` changes: neither is the old one then filled beyond 5/8 nor the
-    /// new one beyond 5/16. Shrinking to a quarter leaves room for `n / 16` and takes at most
-    /// `3 n / 64` changes. A table without room for `2 n` lines fills up to 7/8 first, and grows all
-    /// the same then: an entry in use is never refused.
+    /// With `n` lines, a rehash starts when `n / 2` hold entries: the new table has `2 n` lines,
+    /// and they have moved after `n / 8` changes: neither is the old one then filled beyond 5/8 nor
+    /// the new one beyond 5/16. Shrinking to a quarter leaves room for `n / 16` and takes at most
+    /// `3 n / 64` changes. A table without room for `2 n` lines fills up to 7/8 first, and grows
+    /// all the same then: an entry in use is never refused.
     #[inline]
     pub(super) fn make_room(&mut self) {
         if self.live >= self.full_at {

@@ -45,8 +45,9 @@ impl<K: Key, V> Table<K, V> {
     /// `false`.
     ///
     /// `cursor` starts at 0 and is back at 0 when a round is complete. A visit changes no epoch.
-    /// Entries that are there during a whole round are visited; one that moves meanwhile, by growth or since others were removed, may
-    /// be visited twice or left to the next round. Each call also moves a rehash along.
+    /// Entries that are there during a whole round are visited; one that moves meanwhile, by growth
+    /// or since others were removed, may be visited twice or left to the next round. Each call also
+    /// moves a rehash along.
     pub fn sweep(
         &mut self,
         cursor: &mut usize,
