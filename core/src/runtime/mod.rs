@@ -20,6 +20,7 @@ mod source_task;
 mod summary;
 mod union;
 mod valve;
+mod voice;
 mod worker;
 
 pub(crate) use aside::{Aside, Chore, SideCpus, SideThread};

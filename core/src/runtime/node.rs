@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use glommio::{LocalExecutorBuilder, Placement};
 
 use super::drive::{Command, Driver, Outcome};
@@ -19,18 +19,20 @@ use super::panics;
 use super::preflight;
 use super::pulse::{Pulse, Watchdog};
 use super::scratch::Scratch;
+use super::voice::{Ear, Event, Heard, Voice, ear};
 use super::{Core, Meter, SideCpus, Summary, Totals};
 use crate::config::{Cpus, Rim, RuntimeConfig};
 use crate::dataflow::Environment;
 use crate::error::Kind;
 use crate::graph::JobGraph;
 use crate::job::{Args, Job, Planned, build};
-use crate::metrics::{CoreReport, CoreSnapshot};
+use crate::metrics::CoreReport;
 use crate::time::{Clock, MachineClock};
 use crate::{Error, Result};
 
-/// How often the watching thread looks at its cores.
-const WATCH: Duration = Duration::from_millis(100);
+/// How often the watching thread looks at its cores if they say nothing: each time it takes some
+/// CPU away from one of them.
+const WATCH: Duration = Duration::from_millis(250);
 
 /// How often cores are asked for what they have counted, in nanoseconds.
 const PROGRESS: u64 = 1_000_000_000;
@@ -94,7 +96,7 @@ where
     let clock = MachineClock::new();
     let nodes = mesh(options.parallelism, graph.channels(), &options.runtime.network)?;
     let scratch = Scratch::new(options);
-    let (events, from_cores) = unbounded();
+    let (voices, ear) = ear();
     let mut cores = Vec::new();
     for ((index, node), cpu) in nodes.into_iter().enumerate().zip(cpus) {
         let (commands, from_master) = bounded(16);
@@ -108,7 +110,7 @@ where
             digest: graph.digest(),
             pulse: Arc::clone(&pulse),
             commands: from_master,
-            events: Voice { events: events.clone(), index, ended: false },
+            voice: voices.of_core(index),
             options: options.clone(),
             side_cpus: side_cpus.clone(),
             scratch: scratch.clone(),
@@ -116,8 +118,8 @@ where
         let thread = seat.start(job.clone(), args.clone())?;
         cores.push(Seated { commands, doorbell, pulse, thread: Some(thread) });
     }
-    drop(events);
-    let summary = Watch { graph, clock, cores, events: from_cores, options }.run();
+    drop(voices);
+    let summary = Watch { graph, clock, cores, ear, options }.run();
     scratch.remove();
     summary
 }
@@ -202,14 +204,6 @@ fn allowed(choice: &Cpus) -> Result<(Vec<usize>, &'static str)> {
     }
 }
 
-/// What a core says to the watching thread.
-enum Event {
-    Counts(CoreSnapshot),
-    Done(Box<CoreReport>),
-    Failed(Error),
-    Stopped,
-}
-
 /// What a core's thread starts with.
 struct Seat {
     index: usize,
@@ -219,38 +213,10 @@ struct Seat {
     digest: u64,
     pulse: Arc<Pulse>,
     commands: Receiver<Command>,
-    events: Voice,
+    voice: Voice,
     options: RunOptions,
     side_cpus: SideCpus,
     scratch: Scratch,
-}
-
-/// A core's way to speak to the watching thread. A thread that dies before its core has ended is
-/// heard too: glommio may refuse to start in it.
-struct Voice {
-    events: Sender<Event>,
-    index: usize,
-    ended: bool,
-}
-
-impl Voice {
-    fn say(&self, event: Event) {
-        let _ = self.events.send(event);
-    }
-
-    /// The last word.
-    fn end(&mut self, event: Event) {
-        self.ended = true;
-        self.say(event);
-    }
-}
-
-impl Drop for Voice {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.say(Event::Failed(preflight::cannot_start().on_core(self.index)));
-        }
-    }
 }
 
 /// A core as the watching thread sees it.
@@ -322,7 +288,7 @@ impl Seat {
     /// Builds the worker; each call of what is returned drives it for a while, true: call again.
     fn ride<'a>(self, job: &'a dyn Job, args: &'a Args) -> Box<dyn FnMut() -> bool + 'a> {
         panics::capture_in_this_thread();
-        let Seat { index, node, clock, digest, pulse, commands, mut events, options, .. } = self;
+        let Seat { index, node, clock, digest, pulse, commands, mut voice, options, .. } = self;
         let parallelism = options.parallelism;
         let clock: Rc<dyn Clock> = Rc::new(clock);
         let core = Core::new(index, parallelism, clock);
@@ -343,7 +309,7 @@ impl Seat {
         let mut driver = match driver {
             Ok(driver) => driver,
             Err(error) => {
-                events.end(Event::Failed(error));
+                voice.end(Event::Failed(error));
                 return Box::new(|| false);
             }
         };
@@ -351,14 +317,14 @@ impl Seat {
             let event = match guarded(index, || driver.run()) {
                 Ok(Outcome::Yield) => return true,
                 Ok(Outcome::Report) => {
-                    events.say(Event::Counts(core.metrics.snapshot(index)));
+                    voice.say(Event::Counts(core.metrics.snapshot(index)));
                     return true;
                 }
                 Ok(Outcome::Done) => Event::Done(Box::new(core.metrics.report(index))),
                 Ok(Outcome::Aborted) => Event::Stopped,
                 Err(error) => Event::Failed(error),
             };
-            events.end(event);
+            voice.end(event);
             false
         })
     }
@@ -382,7 +348,7 @@ struct Watch<'a> {
     graph: JobGraph,
     clock: MachineClock,
     cores: Vec<Seated>,
-    events: Receiver<Event>,
+    ear: Ear,
     options: &'a RunOptions,
 }
 
@@ -397,20 +363,20 @@ impl Watch<'_> {
         let (mut asked_at, mut shown) = (started, true);
         let mut totals = Totals::new(self.cores.len(), self.graph.expected());
         while left > 0 {
-            match self.events.recv_timeout(WATCH) {
-                Ok(Event::Done(report)) => {
+            match self.ear.listen(WATCH) {
+                Heard::Event(Event::Done(report)) => {
                     left -= 1;
                     let core = report.core;
                     reports[core] = Some(*report);
                 }
-                Ok(Event::Counts(counts)) => totals.add(counts),
-                Ok(Event::Stopped) => left -= 1,
-                Ok(Event::Failed(error)) => {
+                Heard::Event(Event::Counts(counts)) => totals.add(counts),
+                Heard::Event(Event::Stopped) => left -= 1,
+                Heard::Event(Event::Failed(error)) => {
                     failure.get_or_insert(error);
                     self.command(&Command::Abort);
                     break;
                 }
-                Err(_) => {}
+                Heard::Nothing | Heard::NobodyLeft => {}
             }
             let now = self.clock.nanos();
             watchdog.look(now, self.cores.iter().map(|core| &*core.pulse), &self.graph);
@@ -450,8 +416,8 @@ impl Watch<'_> {
         let deadline = self.clock.nanos() + STOP_BOUND.as_nanos() as u64;
         if failed {
             loop {
-                match self.events.recv_timeout(WATCH) {
-                    Err(RecvTimeoutError::Disconnected) => break,
+                match self.ear.listen(WATCH) {
+                    Heard::NobodyLeft => break,
                     _ if self.clock.nanos() > deadline => return Ok(()),
                     _ => {}
                 }
