@@ -141,7 +141,7 @@ where
             for later in ahead(page, index) {
                 store.prefetch(page.head(later).hash);
             }
-            if let Some(next) = near(page, index).filter(|_| std::mem::needs_drop::<S>()) {
+            if let Some(next) = near(page, index).filter(|_| S::IS_DEEP) {
                 store.prefetch_entry(page.head(next).hash);
             }
             let stamp = stamp_of(page, index);
