@@ -109,8 +109,8 @@ fn heap_bytes_count_what_a_value_owns() {
 
 #[test]
 fn a_value_is_deep_if_a_part_of_it_is_asked_for_ahead() {
-    assert!(Click::IS_DEEP && Event::IS_DEEP && <(u8, Option<String>)>::IS_DEEP);
-    assert!(!Meters::IS_DEEP && !<(u8, Box<[String]>)>::IS_DEEP);
+    assert_eq!([Click::IS_DEEP, Event::IS_DEEP, <(u8, Option<String>)>::IS_DEEP], [true; 3]);
+    assert_eq!([Meters::IS_DEEP, Nothing::IS_DEEP, <(u8, Box<[String]>)>::IS_DEEP], [false; 3]);
 }
 
 #[test]
