@@ -23,8 +23,8 @@ const ALIGN: usize = 16;
 
 /// A type whose values can be kept as state.
 ///
-/// Implemented for integers of fixed width, floats, `bool`, `char`, `String`, vectors, boxes,
-/// options, tuples, arrays, `BTreeMap` and `VecDeque`; `#[record]` adds structs and enums.
+/// Implemented for integers of fixed width, floats, `bool`, `char`, `String`, vectors, boxes, boxed
+/// slices, options, tuples, arrays, `BTreeMap` and `VecDeque`; `#[record]` adds structs and enums.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept as state",
     label = "not a type of state",
@@ -43,6 +43,9 @@ pub trait State:
     /// Identifies the type's shape; a checkpoint holds it, so that a changed type is noticed at
     /// restore.
     const FINGERPRINT: u64;
+
+    /// Whether [`prefetch`](Self::prefetch) asks for anything.
+    const IS_DEEP: bool = false;
 
     /// Memory that the value owns outside itself, for the state budget.
     fn heap_bytes(&self) -> usize;

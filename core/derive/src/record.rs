@@ -21,6 +21,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         let (pattern, bindings) = (variant.pattern(), variant.bindings());
         quote!(#pattern => { #(#root::State::prefetch(#bindings);)* })
     });
+    let kinds = shape.variants.iter().flat_map(|variant| &variant.fields).map(|field| &field.kind);
     Ok(quote! {
         #[derive(#root::rkyv::Archive, #root::rkyv::Serialize, #root::rkyv::Deserialize)]
         #[rkyv(crate = #root::rkyv)]
@@ -29,6 +30,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         #[automatically_derived]
         impl #root::State for #name {
             const FINGERPRINT: u64 = #fingerprint;
+            const IS_DEEP: bool = false #(|| <#kinds as #root::State>::IS_DEEP)*;
 
             #[inline]
             fn heap_bytes(&self) -> usize {

@@ -1,7 +1,6 @@
 //! Where chains begin: a source, a gate, a port.
 
 use std::cell::RefCell;
-use std::ops::Range;
 use std::rc::Rc;
 
 use thalweg_net::PageView;
@@ -11,9 +10,9 @@ use crate::Result;
 use crate::graph::NodeId;
 use crate::operator::{Chain, Feed, SplitEvent};
 use crate::record::Record;
-use crate::runtime::{Core, Gate, PageConsumer, Port, Reading};
+use crate::runtime::{Core, Gate, PageConsumer, Port, Reading, Run};
 use crate::source::Source;
-use crate::time::{Stamp, Timestamp};
+use crate::time::{MIN, Stamp, Timestamp};
 
 /// A chain that begins at a source: reader and operators become one loop.
 pub struct SourceRoot<S> {
@@ -70,7 +69,7 @@ impl<T: Record> Clone for GateRoot<T> {
 impl<T: Record> Chain<T> for GateRoot<T> {
     fn install<N: Feed<T>>(self, next: N) {
         let core = Rc::clone(self.gate.borrow().core());
-        self.gate.borrow_mut().attach(Box::new(Decoding { core, next }));
+        self.gate.borrow_mut().attach(Box::new(Decoding { core, next, watermark: MIN }));
     }
 }
 
@@ -78,22 +77,31 @@ impl<T: Record> Chain<T> for GateRoot<T> {
 struct Decoding<N> {
     core: Rc<Core>,
     next: N,
+    watermark: Timestamp,
 }
 
 impl<T: Record, N: Feed<T>> PageConsumer<T> for Decoding<N> {
-    fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize> {
-        for index in range.clone() {
+    fn consume(&mut self, page: &PageView<'_, T>, run: Run) -> Result<usize> {
+        for index in run.range.clone() {
             if self.core.pressure.get() {
                 return Ok(index);
             }
             let head = page.head(index);
+            let watermark = run.watermark(head);
+            if watermark > self.watermark {
+                self.watermark = watermark;
+                self.next.watermark(watermark)?;
+            }
             let stamp = Stamp { timestamp: head.timestamp, origin: head.origin };
             self.next.feed(page.record(index), stamp)?;
         }
-        Ok(range.end)
+        Ok(run.range.end)
     }
     fn advance(&mut self, watermark: Timestamp) -> Result<bool> {
-        self.next.watermark(watermark)?;
+        if watermark > self.watermark {
+            self.watermark = watermark;
+            self.next.watermark(watermark)?;
+        }
         Ok(true)
     }
     fn tick(&mut self) -> Result<()> {

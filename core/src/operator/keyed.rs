@@ -9,9 +9,9 @@ use thalweg_net::PageView;
 use super::{Blame, Feed, SplitEvent};
 use crate::Result;
 use crate::record::Record;
-use crate::runtime::{Core, PageConsumer};
+use crate::runtime::{Core, PageConsumer, Run};
 use crate::state::{ColdState, Held, StateSpec, Store, ValueSpec};
-use crate::time::{Stamp, Timestamp};
+use crate::time::{MIN, Stamp, Timestamp};
 use thalweg_state::{Key, KeyRef, State};
 
 /// A keyed operator that waits for what comes behind it.
@@ -76,7 +76,7 @@ where
     F: FnMut(&K, T, &mut S) -> I + 'static,
 {
     fn into_consumer<N: Feed<I::Item>>(self, next: N) -> Box<dyn PageConsumer<T>> {
-        Box::new(Running { operator: self, output: PhantomData, next })
+        Box::new(Running { operator: self, watermark: MIN, output: PhantomData, next })
     }
 }
 
@@ -88,6 +88,7 @@ fn owned<K: Key, S: State>(key: &K, value: &S, new: bool) -> usize {
 
 struct Running<O, I, N> {
     operator: O,
+    watermark: Timestamp,
     output: PhantomData<fn(I)>,
     next: N,
 }
@@ -132,16 +133,21 @@ where
         }
     }
 
-    fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize> {
+    fn consume(&mut self, page: &PageView<'_, T>, run: Run) -> Result<usize> {
         let FlatMapWithState { name, core, store, user, .. } = &mut self.operator;
-        for index in range.clone() {
+        for index in run.range.clone() {
             if core.pressure.get() {
                 return Ok(index);
+            }
+            let watermark = run.watermark(page.head(index));
+            if watermark > self.watermark {
+                self.watermark = watermark;
+                self.next.watermark(watermark)?;
             }
             for later in ahead(page, index) {
                 store.prefetch(page.head(later).hash);
             }
-            if let Some(next) = near(page, index).filter(|_| std::mem::needs_drop::<S>()) {
+            if let Some(next) = near(page, index).filter(|_| S::IS_DEEP) {
                 store.prefetch_entry(page.head(next).hash);
             }
             let stamp = stamp_of(page, index);
@@ -157,11 +163,14 @@ where
                 self.next.feed(output, stamp)?;
             }
         }
-        Ok(range.end)
+        Ok(run.range.end)
     }
 
     fn advance(&mut self, watermark: Timestamp) -> Result<bool> {
-        self.next.watermark(watermark)?;
+        if watermark > self.watermark {
+            self.watermark = watermark;
+            self.next.watermark(watermark)?;
+        }
         Ok(true)
     }
     fn advance_processing(&mut self, now: i64) -> Result<bool> {

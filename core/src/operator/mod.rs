@@ -7,6 +7,7 @@
 mod aggregate;
 mod assign;
 mod basic;
+mod downstream;
 mod fallible;
 mod guard;
 pub(crate) mod keyed;

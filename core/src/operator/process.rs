@@ -11,12 +11,13 @@ use std::rc::Rc;
 use thalweg_net::PageView;
 use thalweg_state::{Key, KeyRef, key};
 
+use super::downstream::Downstream;
 use super::keyed::{IntoConsumer, ahead, key_of, near, stamp_of};
 use super::timers::{TIMERS_PER_TURN, TimerSet};
 use super::{Blame, Feed};
 use crate::Result;
 use crate::record::Record;
-use crate::runtime::{Core, PageConsumer, SideOutputs};
+use crate::runtime::{Core, PageConsumer, Run, SideOutputs};
 use crate::state::{ColdState, Held, StateTables};
 use crate::time::{MIN, Stamp, Timestamp};
 
@@ -136,11 +137,12 @@ impl<K: Key, P> Process<K, P> {
 
 impl<K: Key, T: Record, P: KeyedProcess<K, T>> IntoConsumer<T, P::Out> for Process<K, P> {
     fn into_consumer<N: Feed<P::Out>>(self, next: N) -> Box<dyn PageConsumer<T>> {
+        let sides = Rc::clone(&self.sides);
         Box::new(Running::<K, T, P, N> {
             operator: self,
             outputs: Vec::new(),
             timer_key: Vec::new(),
-            next,
+            downstream: Downstream::new(next, sides),
         })
     }
 }
@@ -150,7 +152,7 @@ struct Running<K: Key, T: Record, P: KeyedProcess<K, T>, N> {
     /// What the current call has emitted.
     outputs: Vec<(P::Out, Stamp)>,
     timer_key: Vec<u8>,
-    next: N,
+    downstream: Downstream<P::Out, N>,
 }
 
 impl<K, T, P, N> Running<K, T, P, N>
@@ -160,13 +162,15 @@ where
     P: KeyedProcess<K, T>,
     N: Feed<P::Out>,
 {
-    /// Calls user code with `key` as the current key, then hands on what it emitted.
+    /// Calls user code with `key` as the current key, then hands on what it emitted, behind the
+    /// watermark `before`.
     #[inline]
     fn call(
         &mut self,
         key: KeyRef<'_>,
         stamp: Stamp,
         timestamp: Timestamp,
+        before: Timestamp,
         user: impl FnOnce(&mut P, &mut ProcessContext<'_, K, P::Out>) -> Result<()>,
     ) -> Result<()> {
         let operator = &mut self.operator;
@@ -187,17 +191,36 @@ where
         let process = &mut operator.process;
         Blame::try_call(&operator.name, || user(process, &mut cx))?;
         operator.states.scope.leave();
-        for (output, stamp) in self.outputs.drain(..) {
-            self.next.feed(output, stamp)?;
+        if self.outputs.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.downstream.tell(before)?;
+        let mut outputs = self.outputs.drain(..);
+        outputs.try_for_each(|(output, stamp)| self.downstream.feed(output, stamp))
+    }
+
+    /// Moves event time on to the next record's, if no timer is due by then; else false.
+    #[inline]
+    fn follow(&mut self, watermark: Timestamp) -> Result<bool> {
+        if watermark > self.operator.watermark {
+            if self.operator.event.next() <= watermark {
+                return Ok(false);
+            }
+            self.operator.watermark = watermark;
+            if !self.operator.sides.is_unused() {
+                // User code emits there on its own.
+                self.downstream.tell(watermark)?;
+            }
+        }
+        Ok(true)
     }
 
     fn fire(&mut self, timer: Timer, stamp: Stamp) -> Result<()> {
         let bytes = std::mem::take(&mut self.timer_key);
         let current = KeyRef { hash: key::hash(&bytes), bytes: &bytes };
-        let fired =
-            self.call(current, stamp, timer.timestamp, |process, cx| process.on_timer(timer, cx));
+        // Event time reaches who stands behind after its timers have fired.
+        let fired = self
+            .call(current, stamp, timer.timestamp, MIN, |process, cx| process.on_timer(timer, cx));
         self.timer_key = bytes;
         fired
     }
@@ -244,24 +267,32 @@ where
         self.operator.states.prefetch(range.map(|index| page.head(index).hash));
     }
 
-    fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize> {
-        for index in range.clone() {
-            if self.operator.core.pressure.get() {
-                return Ok(index);
+    fn consume(&mut self, page: &PageView<'_, T>, run: Run) -> Result<usize> {
+        let mut taken = run.range.end;
+        for index in run.range.clone() {
+            let watermark = run.watermark(page.head(index));
+            if self.operator.core.pressure.get() || !self.follow(watermark)? {
+                taken = index;
+                break;
             }
             self.prefetch(page, ahead(page, index));
             if let Some(next) = near(page, index) {
                 self.operator.states.prefetch_entry(page.head(next).hash);
             }
             let stamp = stamp_of(page, index);
-            self.call(key_of(page, index), stamp, stamp.timestamp, |process, cx| {
+            let (key, watermark) = (key_of(page, index), self.operator.watermark);
+            self.call(key, stamp, stamp.timestamp, watermark, |process, cx| {
                 process.process(page.record(index), cx)
             })?;
         }
-        Ok(range.end)
+        self.downstream.tell(self.operator.watermark)?;
+        Ok(taken)
     }
 
     fn advance(&mut self, watermark: Timestamp) -> Result<bool> {
+        if watermark <= self.downstream.told() {
+            return Ok(true);
+        }
         self.operator.watermark = watermark;
         if self.operator.event.next() <= watermark
             && !self.operator.due_ready(TimeDomain::Event, watermark)
@@ -281,8 +312,7 @@ where
             let origin = self.operator.core.now();
             self.fire(timer, Stamp { timestamp, origin })?;
         }
-        self.operator.sides.watermark(watermark)?;
-        self.next.watermark(watermark)?;
+        self.downstream.tell(watermark)?;
         Ok(true)
     }
 
@@ -320,17 +350,13 @@ where
     }
 
     fn idle(&mut self, idle: bool) -> Result<()> {
-        self.operator.sides.idle(idle)?;
-        self.next.idle(idle)
+        self.downstream.idle(idle)
     }
     fn flush(&mut self) -> Result<()> {
         self.operator.states.refresh();
-        self.operator.sides.flush()?;
-        self.next.flush()
+        self.downstream.flush()
     }
     fn end(&mut self) -> Result<()> {
-        self.operator.sides.end()?;
-        self.next.flush()?;
-        self.next.end()
+        self.downstream.end()
     }
 }

@@ -7,7 +7,6 @@
 mod assigner;
 mod trigger;
 
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -15,12 +14,13 @@ use thalweg_net::PageView;
 use thalweg_state::{Key, KeyRef, State, key};
 
 use super::aggregate::AggregateFn;
+use super::downstream::Downstream;
 use super::keyed::{IntoConsumer, ahead, key_of, stamp_of};
 use super::timers::{DueTimers, TIMERS_PER_TURN, TimerQueue};
 use super::{Blame, Feed};
 use crate::error::Kind;
 use crate::record::Record;
-use crate::runtime::{Core, PageConsumer, SideOutputs};
+use crate::runtime::{Core, PageConsumer, Run, SideOutputs};
 use crate::state::{ColdState, Held, RowKey, StateSpec, Store, WindowRow, row_hash};
 use crate::time::{MAX, MIN, Stamp, Timestamp};
 use crate::{Error, Result};
@@ -77,6 +77,7 @@ where
     E: FnMut(&K, &TimeWindow, F::Out) -> U + 'static,
 {
     fn into_consumer<N: Feed<U>>(self, next: N) -> Box<dyn PageConsumer<T>> {
+        let sides = Rc::clone(&self.sides);
         Box::new(Running {
             operator: self,
             row: RowKey::new(),
@@ -84,8 +85,7 @@ where
             wanted: Vec::new(),
             timer_key: Vec::new(),
             due: DueTimers::new(),
-            output: PhantomData,
-            next,
+            downstream: Downstream::new(next, sides),
         })
     }
 }
@@ -100,8 +100,7 @@ struct Running<O, U, N> {
     timer_key: Vec<u8>,
     /// Timers that fire next, while their rows are fetched.
     due: DueTimers,
-    output: PhantomData<fn(U)>,
-    next: N,
+    downstream: Downstream<U, N>,
 }
 
 /// When a window's row goes: behind its last moment and the lateness that is allowed.
@@ -144,6 +143,7 @@ where
     #[cold]
     fn refuse(&mut self, record: T, stamp: Stamp) -> Result<()> {
         let operator = &mut self.operator;
+        self.downstream.tell(operator.watermark)?;
         match &mut operator.settings.late {
             Some(late) => late(record, stamp, operator.watermark),
             None => {
@@ -174,7 +174,8 @@ where
             let output =
                 Blame::call(&operator.name, || emit(&pair.0, &window, aggregate.result(&row.acc)));
             let stamp = Stamp { timestamp: window.max_timestamp(), ..stamp };
-            self.next.feed(output, stamp)?;
+            self.downstream.tell(operator.watermark)?;
+            self.downstream.feed(output, stamp)?;
         }
         operator.store.adjust_heap(change);
         let cleanup = cleanup_time(&window, *lateness_ms);
@@ -233,8 +234,7 @@ where
         if !self.due.is_empty() || self.operator.timers.is_due(watermark) {
             return Ok(false);
         }
-        self.operator.sides.watermark(watermark)?;
-        self.next.watermark(watermark)?;
+        self.downstream.tell(watermark)?;
         Ok(true)
     }
 
@@ -258,7 +258,8 @@ where
             let output =
                 Blame::call(&operator.name, || emit(&owner, &window, aggregate.result(&row.acc)));
             let timestamp = window.max_timestamp();
-            self.next.feed(output, Stamp { timestamp, origin: operator.core.now() })?;
+            let stamp = Stamp { timestamp, origin: operator.core.now() };
+            self.downstream.feed(output, stamp)?;
         }
         for timestamp in self.wanted.drain(..) {
             if !self.due.insert(timestamp, key.bytes, namespace) {
@@ -334,19 +335,29 @@ where
         }
     }
 
-    fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize> {
-        for index in range.clone() {
-            if self.operator.core.pressure.get() {
-                return Ok(index);
+    fn consume(&mut self, page: &PageView<'_, T>, run: Run) -> Result<usize> {
+        let mut end = run.range.end;
+        for index in run.range.clone() {
+            let watermark = run.watermark(page.head(index)).max(self.operator.watermark);
+            let fires =
+                watermark > self.operator.watermark && self.operator.timers.is_due(watermark);
+            if fires || self.operator.core.pressure.get() {
+                end = index;
+                break;
             }
+            self.operator.watermark = watermark;
             self.prefetch(page, ahead(page, index));
             let taken = self.take(page, index);
             taken.map_err(|error| error.in_operator(&self.operator.name))?;
         }
-        Ok(range.end)
+        self.downstream.tell(self.operator.watermark)?;
+        Ok(end)
     }
 
     fn advance(&mut self, watermark: Timestamp) -> Result<bool> {
+        if watermark <= self.downstream.told() {
+            return Ok(true);
+        }
         self.operator.watermark = watermark;
         if self.operator.store.is_cold() || !self.due.is_empty() {
             return self.advance_cold(watermark);
@@ -359,15 +370,14 @@ where
             left -= 1;
             let Windowed { timers, store, .. } = &mut self.operator;
             let due = timers.pop(watermark, &mut self.timer_key, |key, namespace| {
-                store.prefetch(row_hash(key::hash(key), namespace as u64));
+                store.prefetch_removal(row_hash(key::hash(key), namespace as u64));
             });
             let Some((timestamp, namespace)) = due else {
                 break;
             };
             self.fire(timestamp, namespace)?;
         }
-        self.operator.sides.watermark(watermark)?;
-        self.next.watermark(watermark)?;
+        self.downstream.tell(watermark)?;
         Ok(true)
     }
 
@@ -376,17 +386,13 @@ where
     }
 
     fn idle(&mut self, idle: bool) -> Result<()> {
-        self.operator.sides.idle(idle)?;
-        self.next.idle(idle)
+        self.downstream.idle(idle)
     }
     fn flush(&mut self) -> Result<()> {
-        self.operator.sides.flush()?;
-        self.next.flush()
+        self.downstream.flush()
     }
     fn end(&mut self) -> Result<()> {
-        self.operator.sides.end()?;
-        self.next.flush()?;
-        self.next.end()
+        self.downstream.end()
     }
 }
 

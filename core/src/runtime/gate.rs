@@ -1,19 +1,21 @@
 //! The input of an operator: one channel per sending core, merged.
 //!
 //! A gate reads pages in place and hands runs of records to its consumers. Consumers of one
-//! exchange share the gate. A run never spans a watermark, and a task may stop between any two
-//! records: the unread rest of a page stays here with a cursor.
+//! exchange share the gate. Inside a run they move event time on themselves, as far as the other
+//! inputs allow, and a task may stop between any two records: the unread rest of a page stays here
+//! with a cursor.
 
 mod cold;
 mod consumer;
 mod input;
+mod run;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use thalweg_net::{Body, Buffer, ChannelId, Frame, InputChannel, Page, PageView};
+use thalweg_net::{Body, Buffer, ChannelId, Frame, InputChannel, Page};
 
-pub use self::consumer::PageConsumer;
+pub use self::consumer::{PageConsumer, Run};
 use self::input::{Cursor, Input, OpenPage, Prepared};
 use super::audit::{GateView, InputView};
 use super::valve::{Change, Valve};
@@ -23,9 +25,6 @@ use crate::config::NetworkConfig;
 use crate::record::Record;
 use crate::state::Held;
 use crate::time::{MIN, Timestamp};
-
-/// How many records a consumer gets at once, at most.
-const RUN: usize = 256;
 
 /// A gate as the worker sees it.
 pub(crate) trait GatePort {
@@ -219,90 +218,6 @@ impl<T: Record> Gate<T> {
         Ok(true)
     }
 
-    /// Consumes runs of the open page; returns how many records were taken by all consumers.
-    fn run_page(&mut self, index: usize, budget: usize) -> Result<usize> {
-        let Some(mut open) = self.inputs[index].open.take() else {
-            return Ok(0);
-        };
-        let start = open.cursor.at;
-        let finished = self.run_records(index, &open.page, &mut open.cursor, budget)?;
-        let taken = open.cursor.at - start;
-        if taken > 0 {
-            self.inputs[index].seen = open.page.typed::<T>().head(open.cursor.at - 1).timestamp;
-        }
-        self.inputs[index].records += taken as u64;
-        if !finished {
-            self.inputs[index].open = Some(open);
-            return Ok(taken);
-        }
-        self.returns.push_back((index, self.channel, open.page.into_buffer()));
-        if open.trailing > self.inputs[index].watermark {
-            let change = self.raise(index, open.trailing);
-            self.apply(change)?;
-        }
-        Ok(taken)
-    }
-
-    /// Consumes runs until the page, the budget or the credit ends; true when the page is consumed.
-    fn run_records(
-        &mut self,
-        index: usize,
-        page: &Page,
-        cursor: &mut Cursor,
-        budget: usize,
-    ) -> Result<bool> {
-        let page = page.typed::<T>();
-        let len = page.len();
-        if cursor.prepared != Prepared::Yes(self.core.budget.departures())
-            && !self.prepare(&page, cursor)?
-        {
-            return Ok(false);
-        }
-        let stop = len.min(cursor.at + budget);
-        while cursor.at < stop {
-            if self.stopped() {
-                return Ok(false);
-            }
-            let watermark = page.head(cursor.at).watermark;
-            if watermark > self.inputs[index].watermark {
-                let change = self.raise(index, watermark);
-                self.apply(change)?;
-                if self.advancing.is_some() {
-                    return Ok(false);
-                }
-            }
-            let ahead = self.inputs[index].cursors.iter().copied().max().unwrap_or(0);
-            let end = run_end(&page, cursor.at, watermark).min(stop).max(ahead);
-            if !self.run_consumers(index, &page, cursor, end)? {
-                return Ok(false);
-            }
-        }
-        Ok(cursor.at == len)
-    }
-
-    /// Hands one run to every consumer that has not taken it yet.
-    fn run_consumers(
-        &mut self,
-        index: usize,
-        page: &PageView<'_, T>,
-        open: &mut Cursor,
-        end: usize,
-    ) -> Result<bool> {
-        let cursors = &mut self.inputs[index].cursors;
-        for (consumer, cursor) in self.consumers.iter_mut().zip(cursors.iter_mut()) {
-            let start = (*cursor).max(open.at);
-            if start < end {
-                *cursor = consumer.consume(page, start..end)?;
-            }
-        }
-        let slowest = cursors.iter().copied().min().unwrap_or(end);
-        open.at = slowest.max(open.at).min(end);
-        if open.at == end {
-            cursors.fill(0);
-        }
-        Ok(open.at == end)
-    }
-
     fn finish(&mut self) -> Result<()> {
         if !self.ended && self.advancing.is_none() && self.valve.all_ended() {
             self.ended = true;
@@ -310,18 +225,6 @@ impl<T: Record> Gate<T> {
         }
         Ok(())
     }
-}
-
-/// The end of the run that starts at `start`: at most [`RUN`] records, none behind a newer
-/// watermark.
-#[inline]
-fn run_end<T: Record>(page: &PageView<'_, T>, start: usize, watermark: Timestamp) -> usize {
-    let limit = page.len().min(start + RUN);
-    let mut end = start + 1;
-    while end < limit && page.head(end).watermark <= watermark {
-        end += 1;
-    }
-    end
 }
 
 impl<T: Record> GatePort for Gate<T> {

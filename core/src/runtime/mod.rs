@@ -28,7 +28,7 @@ pub use audit::{GateView, InputView, OutputView};
 pub use core::Core;
 pub(crate) use exchange::{Broadcast, ByKey, Exchange, ExchangeFeed, Outlet, OutputPort};
 pub(crate) use exchange::{Rescale, RoundRobin, Route, To};
-pub(crate) use gate::{Gate, GatePort, PageConsumer};
+pub(crate) use gate::{Gate, GatePort, PageConsumer, Run};
 pub(crate) use mesh::{MeshNode, mesh};
 pub use meter::Meter;
 #[cfg(feature = "cli")]

@@ -52,6 +52,12 @@ impl SideOutputs {
         }
     }
 
+    /// Whether nobody has asked for any.
+    #[inline]
+    pub(crate) fn is_unused(&self) -> bool {
+        self.ports.borrow().is_empty()
+    }
+
     /// Sends a record to `tag`.
     pub(crate) fn push<T: 'static>(&self, tag: &Tag<T>, record: T, stamp: Stamp) -> Result<()> {
         match self.find(tag)? {

@@ -55,6 +55,17 @@ impl Valve {
         self.inputs.iter().all(|input| input.ended)
     }
 
+    /// How far the output follows the watermark of an input while the others stay where they are;
+    /// `None` if it does not follow: the input is idle, closed or behind.
+    #[inline]
+    pub(crate) fn bound(&self, index: usize) -> Option<Timestamp> {
+        let leads = |input: &Input| !input.idle && input.aligned && input.watermark < MAX;
+        let others = self.inputs.iter().enumerate().filter(|(other, _)| *other != index);
+        let others = others.map(|(_, input)| input).filter(|input| leads(input));
+        let bound = others.map(|input| input.watermark).min().unwrap_or(MAX);
+        leads(&self.inputs[index]).then_some(bound)
+    }
+
     /// A watermark arrives on one input; lower ones than before are ignored. The last one closes
     /// the input: like an ended one it holds nothing back, and is no reason to end the time of
     /// others that are merely idle.
@@ -144,6 +155,23 @@ mod tests {
         assert_eq!(valve.watermark(0, 10), Change::default());
         assert_eq!(valve.watermark(1, 5), moved(5));
         assert_eq!(valve.watermark(1, 20), moved(10));
+    }
+
+    #[test]
+    fn the_output_follows_an_input_up_to_its_bound() {
+        let mut valve = Valve::new(3);
+        valve.watermark(1, 5);
+        valve.watermark(2, 7);
+        assert_eq!(valve.bound(0), Some(5));
+        assert_eq!(valve.watermark(0, 4), moved(4));
+        assert_eq!(valve.watermark(0, 6), moved(5));
+        assert_eq!((valve.bound(1), valve.bound(2)), (Some(6), Some(5)));
+        valve.idle(1, true);
+        valve.end(2);
+        assert_eq!((valve.bound(0), valve.bound(1), valve.bound(2)), (Some(MAX), None, None));
+        valve.watermark(0, 20);
+        valve.idle(1, false);
+        assert_eq!((valve.bound(0), valve.bound(1)), (Some(MAX), None));
     }
 
     #[test]

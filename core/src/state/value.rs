@@ -226,7 +226,7 @@ impl<K: Key, S: State> StateTable for ValueCell<K, S> {
         self.store.borrow().prefetch_entry(hash);
     }
     fn is_deep(&self) -> bool {
-        std::mem::needs_drop::<S>() || size_of::<(K, S)>() > 48
+        S::IS_DEEP || size_of::<(K, S)>() > 48
     }
     fn bytes(&self) -> usize {
         self.store.borrow().bytes().saturating_add_signed(self.heap.get())

@@ -2,5 +2,6 @@
 
 mod cold;
 mod process;
+mod runs;
 mod state;
 mod window;

@@ -1,55 +1,40 @@
 //! What is remembered of a user to apply the rules of `fraud`.
 //!
 //! What must hold: the buckets are sorted, and no day more than 30 days before the newest one is
-//! kept, so that an account has at most 31 days; hours are kept until they close.
+//! kept, so that an account has at most 31 days; an hour is kept at least until it closes.
+
+mod bucket;
+#[cfg(test)]
+mod model;
 
 use super::rules::{
-    DAY_MS, HOURLY_MAX, MEAN_DAYS, Verdict, hour_start, is_closed, is_far_above_mean,
+    DAY_MS, HOUR_MS, HOURLY_MAX, MEAN_DAYS, Verdict, hour_start, is_closed, is_far_above_mean,
 };
+
+pub use bucket::{Bucket, Span};
 
 /// Days that an account keeps, its newest one included.
 pub const KEPT_DAYS: i64 = 31;
 
 /// What is remembered of one user.
 ///
-/// The newest hour and day stand inline, so that a user who buys in order within one day needs no
-/// heap; with an 8-byte key the account fits a line of the state table.
+/// All that a purchase of the newest day needs stands inline, so that a user who buys in order
+/// within one day needs no look at the heap; with an 8-byte key the account fits a line of the
+/// state table.
 #[thalweg::record]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
-    hour_start: i64,
-    day: i64,
-    day_sum_cents: i64,
-    older: Option<Box<Older>>,
-    /// Purchases of the hour at `hour_start`; 0 before the first one.
-    hour_count: u32,
-    /// Purchases of `day`; 0 before the first one.
-    day_count: u32,
-}
-
-/// Buckets before the newest ones, sorted. Two buckets of one day occur where one would overflow.
-#[thalweg::record]
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Older {
-    hours: Vec<Hour>,
-    days: Vec<Day>,
-}
-
-/// Purchases of one UTC hour.
-#[thalweg::record]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hour {
-    start: i64,
-    count: u32,
-}
-
-/// Purchases of one UTC day, which is counted in days since 1970-01-01.
-#[thalweg::record]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Day {
-    day: i64,
+    /// The newest hour of the newest day, in hours since 1970.
+    hour: i64,
+    /// What was spent in the 30 days that end with the newest one.
     sum_cents: i64,
+    /// Purchases of these days; 0 before the first one, and where a bucket is below zero or the sum
+    /// too large: then the newest day has buckets like the others.
     count: u32,
+    /// Purchases of the newest hour.
+    hour_count: u32,
+    /// Days before the newest one, then hours before the newest one.
+    older: Box<[Bucket]>,
 }
 
 impl Account {
@@ -67,15 +52,18 @@ impl Account {
         max_lateness_ms: i64,
     ) -> Verdict {
         debug_assert!(max_lateness_ms >= 0, "lateness {max_lateness_ms} ms is not negative");
-        let day = ts_ms.div_euclid(DAY_MS);
-        let hour_start = hour_start(ts_ms);
-        let late = is_closed(hour_start, watermark, max_lateness_ms);
+        let hour = ts_ms.div_euclid(HOUR_MS);
+        let day = day_of(hour);
+        let is_open =
+            |hour: i64| !is_closed(hour.saturating_mul(HOUR_MS), watermark, max_lateness_ms);
+        let late = is_closed(hour_start(ts_ms), watermark, max_lateness_ms);
         let (n_30d, sum_30d_cents) = self.mean_until(day);
-        self.count_in_day(day, amount_cents);
-        let tx_count_1h = match late {
-            true => 0,
-            false => self.count_in_hour(hour_start, watermark, max_lateness_ms),
-        };
+        if self.is_empty() || day > self.newest_day() {
+            self.open_day(hour, amount_cents, is_open);
+        } else {
+            self.count_in_day(day, amount_cents);
+        }
+        let tx_count_1h = if late { 0 } else { self.count_in_hour(hour, is_open) };
         Verdict {
             sum_30d_cents,
             n_30d,
@@ -86,104 +74,181 @@ impl Account {
         }
     }
 
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.count == 0 && self.older.is_empty()
+    }
+
+    #[inline]
+    fn newest_day(&self) -> i64 {
+        day_of(self.hour)
+    }
+
     /// Count and sum of the purchases in the 30 days that end with `last`.
     #[inline]
     fn mean_until(&self, last: i64) -> (u64, i128) {
-        let within = |day: i64| day <= last && day > last - MEAN_DAYS;
-        let (mut count, mut sum) = (0, 0);
-        if within(self.day) {
-            count += u64::from(self.day_count);
-            sum += i128::from(self.day_sum_cents);
+        if self.count > 0 && last == self.newest_day() {
+            return (u64::from(self.count), i128::from(self.sum_cents));
         }
-        if let Some(older) = &self.older {
-            for bucket in older.days.iter().filter(|bucket| within(bucket.day)) {
-                count += u64::from(bucket.count);
-                sum += i128::from(bucket.sum_cents);
-            }
-        }
-        (count, sum)
+        self.mean_of_buckets(last)
+    }
+
+    #[cold]
+    fn mean_of_buckets(&self, last: i64) -> (u64, i128) {
+        let newest = self.newest_day_bucket();
+        let days = self.days().chain(&newest).filter(|day| is_in_mean(day.number, last));
+        days.fold((0, 0), |(count, sum), day| {
+            (count + u64::from(day.count), sum + i128::from(day.sum_cents))
+        })
+    }
+
+    /// The days that have buckets.
+    fn days(&self) -> impl Iterator<Item = &Bucket> {
+        self.older.iter().take_while(|bucket| bucket.span == Span::Day)
+    }
+
+    /// The hours that have buckets.
+    fn hours(&self) -> impl Iterator<Item = &Bucket> {
+        self.older.iter().skip_while(|bucket| bucket.span == Span::Day)
+    }
+
+    /// What the 30 days have in common, if that is at hand.
+    #[inline]
+    fn total(&self) -> Option<Bucket> {
+        let total = Bucket::of_day(self.newest_day(), self.count, self.sum_cents);
+        (self.count > 0).then_some(total)
     }
 
     #[inline]
+    fn set_total(&mut self, total: Option<Bucket>) {
+        (self.count, self.sum_cents) = total.map_or((0, 0), |total| (total.count, total.sum_cents));
+    }
+
+    /// The purchases of the newest day that are in no bucket.
+    fn newest_day_bucket(&self) -> Option<Bucket> {
+        let mut rest = self.total()?;
+        for day in self.days().filter(|day| is_in_mean(day.number, rest.number)) {
+            rest.count -= day.count;
+            rest.sum_cents -= day.sum_cents;
+        }
+        Some(rest).filter(|rest| rest.count > 0)
+    }
+
+    /// The newest hour as a bucket, while it is open.
+    fn newest_hour_bucket(&self, is_open: impl Fn(i64) -> bool) -> Option<Bucket> {
+        let counts = self.hour_count > 0 && is_open(self.hour);
+        counts.then(|| Bucket::of_hour(self.hour, self.hour_count))
+    }
+
+    /// Makes the day of `hour` the newest one, with one purchase, and drops the days that are too
+    /// old then.
+    #[cold]
+    fn open_day(&mut self, hour: i64, amount_cents: i64, is_open: impl Fn(i64) -> bool) {
+        let day = day_of(hour);
+        let (newest_day, newest_hour) =
+            (self.newest_day_bucket(), self.newest_hour_bucket(&is_open));
+        let count = self.older.len() + newest_day.iter().len() + newest_hour.iter().len();
+        let mut older: Vec<Bucket> = Vec::with_capacity(count);
+        let days = self.days().chain(&newest_day);
+        older.extend(days.filter(|bucket| bucket.number > day - KEPT_DAYS));
+        let kept_days = older.len();
+        let hours = self.hours().chain(&newest_hour);
+        older.extend(hours.filter(|bucket| is_open(bucket.number)));
+
+        let purchase = Bucket::of_day(day, 1, amount_cents);
+        let mean = older[..kept_days].iter().filter(|bucket| is_in_mean(bucket.number, day));
+        let total = mean.chain([&purchase]).try_fold(Bucket::of_day(day, 0, 0), Bucket::and);
+        if total.is_none() {
+            older.insert(kept_days, purchase);
+        }
+        self.set_total(total);
+        self.older = older.into_boxed_slice();
+        (self.hour, self.hour_count) = (hour, 0);
+    }
+
+    /// Counts a purchase in the newest day or in one before it.
+    #[inline]
     fn count_in_day(&mut self, day: i64, amount_cents: i64) {
-        if self.day_count == 0 || day > self.day {
-            self.open_day(day, amount_cents);
-        } else if day == self.day {
-            match self.day_sum_cents.checked_add(amount_cents).zip(self.day_count.checked_add(1)) {
-                Some((sum, count)) => (self.day_sum_cents, self.day_count) = (sum, count),
-                None => self.open_day(day, amount_cents),
-            }
-        } else if day > self.day - KEPT_DAYS {
-            self.older.get_or_insert_default().count_in_day(day, amount_cents);
+        let purchase = Bucket::of_day(day, 1, amount_cents);
+        if day == self.newest_day()
+            && let Some(total) = self.total().and_then(|total| total.and(&purchase))
+        {
+            self.set_total(Some(total));
+        } else if day > self.newest_day() - KEPT_DAYS {
+            self.count_in_day_bucket(purchase);
         }
     }
 
-    /// Makes `day` the newest one, with one purchase, and drops the days that are too old then.
-    fn open_day(&mut self, day: i64, amount_cents: i64) {
-        if self.day_count > 0 && self.day > day - KEPT_DAYS {
-            let bucket =
-                Day { day: self.day, sum_cents: self.day_sum_cents, count: self.day_count };
-            self.older.get_or_insert_default().days.push(bucket);
+    #[cold]
+    fn count_in_day_bucket(&mut self, purchase: Bucket) {
+        let newest = self.newest_day();
+        if let Some(total) = self.total().filter(|_| is_in_mean(purchase.number, newest)) {
+            let with_it = total.and(&purchase).filter(|_| purchase.number < newest);
+            if with_it.is_none() {
+                let bucket = self.newest_day_bucket();
+                self.change_buckets(|buckets| buckets.extend(bucket));
+            }
+            self.set_total(with_it);
         }
-        (self.day, self.day_count, self.day_sum_cents) = (day, 1, amount_cents);
-        if let Some(older) = &mut self.older {
-            let dropped = older.days.partition_point(|bucket| bucket.day <= day - KEPT_DAYS);
-            older.days.drain(..dropped);
-        }
+        self.change_buckets(|buckets| bucket::count_in_day(buckets, purchase));
     }
 
     /// Counts a purchase in an hour that is open, and returns the hour's count.
     #[inline]
-    fn count_in_hour(&mut self, start: i64, watermark: i64, max_lateness_ms: i64) -> u32 {
-        if self.hour_count > 0 && start == self.hour_start {
-            self.hour_count = self.hour_count.saturating_add(1);
-            return self.hour_count;
+    fn count_in_hour(&mut self, hour: i64, is_open: impl Fn(i64) -> bool) -> u32 {
+        if hour < self.hour {
+            return self.count_in_hour_bucket(hour, is_open);
         }
-        let is_open = |start: i64| !is_closed(start, watermark, max_lateness_ms);
-        if self.hour_count > 0 && start < self.hour_start {
-            return self.older.get_or_insert_default().count_in_hour(start, is_open);
+        if hour > self.hour {
+            if let Some(bucket) = self.newest_hour_bucket(&is_open) {
+                self.keep_hour(bucket, is_open);
+            }
+            (self.hour, self.hour_count) = (hour, 0);
         }
-        if self.hour_count > 0 && is_open(self.hour_start) {
-            let bucket = Hour { start: self.hour_start, count: self.hour_count };
-            self.older.get_or_insert_default().hours.push(bucket);
-        }
-        (self.hour_start, self.hour_count) = (start, 1);
-        if let Some(older) = &mut self.older {
-            older.hours.retain(|hour| is_open(hour.start));
-        }
-        1
+        self.hour_count = self.hour_count.saturating_add(1);
+        self.hour_count
+    }
+
+    #[cold]
+    fn keep_hour(&mut self, hour: Bucket, is_open: impl Fn(i64) -> bool) {
+        self.change_buckets(|buckets| {
+            bucket::drop_closed(buckets, is_open);
+            buckets.push(hour);
+        });
+    }
+
+    #[cold]
+    fn count_in_hour_bucket(&mut self, hour: i64, is_open: impl Fn(i64) -> bool) -> u32 {
+        self.change_buckets(|buckets| {
+            bucket::drop_closed(buckets, is_open);
+            bucket::count_in_hour(buckets, hour)
+        })
+    }
+
+    /// Changes the buckets and puts them in order.
+    fn change_buckets<R>(&mut self, change: impl FnOnce(&mut Vec<Bucket>) -> R) -> R {
+        let mut buckets = std::mem::take(&mut self.older).into_vec();
+        let result = change(&mut buckets);
+        buckets.sort_by_key(Bucket::order);
+        self.older = buckets.into_boxed_slice();
+        result
     }
 }
 
-impl Older {
-    fn count_in_day(&mut self, day: i64, amount_cents: i64) {
-        let after = self.days.partition_point(|bucket| bucket.day <= day);
-        if let Some(bucket) = self.days[..after].last_mut().filter(|bucket| bucket.day == day)
-            && let Some(sum) = bucket.sum_cents.checked_add(amount_cents)
-            && let Some(count) = bucket.count.checked_add(1)
-        {
-            (bucket.sum_cents, bucket.count) = (sum, count);
-            return;
-        }
-        self.days.insert(after, Day { day, sum_cents: amount_cents, count: 1 });
-    }
+/// The day that an hour belongs to.
+#[inline]
+fn day_of(hour: i64) -> i64 {
+    hour.div_euclid(DAY_MS / HOUR_MS)
+}
 
-    fn count_in_hour(&mut self, start: i64, is_open: impl Fn(i64) -> bool) -> u32 {
-        self.hours.retain(|hour| is_open(hour.start));
-        let at = self.hours.partition_point(|hour| hour.start < start);
-        if let Some(hour) = self.hours.get_mut(at).filter(|hour| hour.start == start) {
-            hour.count = hour.count.saturating_add(1);
-            return hour.count;
-        }
-        self.hours.insert(at, Hour { start, count: 1 });
-        1
-    }
+/// Whether `day` is one of the 30 days that end with `last`.
+#[inline]
+fn is_in_mean(day: i64, last: i64) -> bool {
+    day <= last && day > last - MEAN_DAYS
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::rules::HOUR_MS;
-
     use super::*;
 
     const START: i64 = i64::MIN;
@@ -349,9 +414,9 @@ mod tests {
         for day in 0..100 {
             user.buys(day * DAY_MS, 1);
         }
-        assert_eq!(user.account.older.as_ref().map(|older| older.days.len()), Some(30));
+        assert_eq!(user.account.days().count(), 30);
         user.buys(1_000 * DAY_MS, 1);
-        assert_eq!(user.account.older.as_ref().map(|older| older.days.len()), Some(0));
+        assert_eq!(user.account.days().count(), 0);
     }
 
     #[test]
@@ -360,8 +425,8 @@ mod tests {
         for hour in 0..1_000 {
             user.buys(hour * HOUR_MS, 1);
         }
-        let hours = user.account.older.as_ref().map(|older| older.hours.len());
-        assert!(hours <= Some(4), "{hours:?}");
+        let hours = user.account.hours().count();
+        assert!(hours <= 4, "{hours}");
     }
 
     #[test]

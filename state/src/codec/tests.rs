@@ -57,6 +57,8 @@ fn values_survive_encoding_at_any_alignment() {
     round_trip(String::from("a string that is longer than an inline one"));
     round_trip(vec![Some(1_u32), None]);
     round_trip(Box::new([1_u16, 2, 3]));
+    round_trip::<Box<[u64]>>([1, 2, 3].into());
+    round_trip::<Box<[String]>>(Box::default());
     round_trip(BTreeMap::from([(1_u32, String::from("one")), (2, "two".into())]));
     round_trip(VecDeque::from([1_i64, 2]));
     round_trip((0..1_000_u64).collect::<Vec<_>>());
@@ -95,12 +97,20 @@ fn heap_bytes_count_what_a_value_owns() {
     assert_eq!(State::heap_bytes(&String::with_capacity(100)), 100);
     assert_eq!(State::heap_bytes(&Vec::<u64>::with_capacity(10)), 80);
     assert_eq!(State::heap_bytes(&Some(Box::new(7_u32))), 4);
+    let boxed: Box<[String]> = [String::with_capacity(10)].into();
+    assert_eq!(State::heap_bytes(&boxed), size_of::<String>() + 10);
     let click = click();
     let tags = click.tags.capacity() * size_of::<String>() + 3;
     assert_eq!(click.heap_bytes(), click.page.capacity() + tags + 9);
     let heap = click.heap_bytes();
     assert_eq!(Event::Click(click).heap_bytes(), heap);
     assert_eq!(Event::Start.heap_bytes(), 0);
+}
+
+#[test]
+fn a_value_is_deep_if_a_part_of_it_is_asked_for_ahead() {
+    assert_eq!([Click::IS_DEEP, Event::IS_DEEP, <(u8, Option<String>)>::IS_DEEP], [true; 3]);
+    assert_eq!([Meters::IS_DEEP, Nothing::IS_DEEP, <(u8, Box<[String]>)>::IS_DEEP], [false; 3]);
 }
 
 #[test]

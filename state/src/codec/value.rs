@@ -33,6 +33,7 @@ impl State for () {
 
 impl State for String {
     const FINGERPRINT: u64 = fingerprint("String", &[]);
+    const IS_DEEP: bool = true;
 
     #[inline]
     fn heap_bytes(&self) -> usize {
@@ -47,6 +48,7 @@ impl State for String {
 
 impl State for Box<str> {
     const FINGERPRINT: u64 = fingerprint("Box<str>", &[]);
+    const IS_DEEP: bool = true;
 
     #[inline]
     fn heap_bytes(&self) -> usize {
@@ -61,6 +63,7 @@ impl State for Box<str> {
 
 impl<T: State> State for Vec<T> {
     const FINGERPRINT: u64 = fingerprint("Vec", &[("", T::FINGERPRINT)]);
+    const IS_DEEP: bool = true;
 
     #[inline]
     fn heap_bytes(&self) -> usize {
@@ -84,6 +87,7 @@ impl<T: State> State for VecDeque<T> {
 
 impl<T: State> State for Box<T> {
     const FINGERPRINT: u64 = fingerprint("Box", &[("", T::FINGERPRINT)]);
+    const IS_DEEP: bool = true;
 
     #[inline]
     fn heap_bytes(&self) -> usize {
@@ -96,8 +100,19 @@ impl<T: State> State for Box<T> {
     }
 }
 
+/// Not asked for ahead: what is seldom looked at belongs here, the rest into a `Vec`.
+impl<T: State> State for Box<[T]> {
+    const FINGERPRINT: u64 = fingerprint("Box<[]>", &[("", T::FINGERPRINT)]);
+
+    #[inline]
+    fn heap_bytes(&self) -> usize {
+        size_of_val::<[T]>(self) + self.iter().map(State::heap_bytes).sum::<usize>()
+    }
+}
+
 impl<T: State> State for Option<T> {
     const FINGERPRINT: u64 = fingerprint("Option", &[("", T::FINGERPRINT)]);
+    const IS_DEEP: bool = T::IS_DEEP;
 
     #[inline]
     fn heap_bytes(&self) -> usize {
@@ -140,6 +155,7 @@ macro_rules! tuple_state {
     ($($name:ident $index:tt)*) => {
         impl<$($name: State),*> State for ($($name,)*) {
             const FINGERPRINT: u64 = fingerprint("tuple", &[$(("", $name::FINGERPRINT)),*]);
+            const IS_DEEP: bool = false $(|| $name::IS_DEEP)*;
 
             #[inline]
             fn heap_bytes(&self) -> usize {

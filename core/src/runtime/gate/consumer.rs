@@ -2,18 +2,37 @@
 
 use std::ops::Range;
 
-use thalweg_net::PageView;
+use thalweg_net::{Head, PageView};
 
 use crate::Result;
 use crate::record::Record;
 use crate::state::{ColdState, Held};
 use crate::time::Timestamp;
 
+/// Records of a page that a consumer takes in one call.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The records.
+    pub range: Range<usize>,
+    /// Event time moves on between records, as they say themselves, but not beyond this: it is how
+    /// far the gate's other inputs are.
+    pub until: Timestamp,
+}
+
+impl Run {
+    /// The watermark before a record of the run, unless the consumer has seen a later one.
+    #[inline(always)]
+    pub fn watermark(&self, head: &Head) -> Timestamp {
+        head.watermark.min(self.until)
+    }
+}
+
 /// A consumer of a gate's pages.
 ///
-/// `consume` and `advance` may stop early when an output is out of credit; the gate calls them
-/// again with what is left. `prepare` comes before the first run of a page, and again when rows
-/// have left their table since; `flush` after the last run of a turn.
+/// `consume` and `advance` may stop early when an output is out of credit, and `consume` in front
+/// of a record whose watermark makes a timer fire: the gate then calls `advance` first. It calls
+/// them again with what is left. `prepare` comes before the first run of a page, and again when
+/// rows have left their table since; `flush` after the last run of a turn.
 pub trait PageConsumer<T: Record> {
     /// Makes sure that the keys of the page's records from `from` on can be served without waiting;
     /// false: they are on their way, try again when something has arrived.
@@ -30,9 +49,11 @@ pub trait PageConsumer<T: Record> {
     }
     /// Asks for what these records need: the first ones of a page. Later ones are up to `consume`.
     fn prefetch(&mut self, _page: &PageView<'_, T>, _range: Range<usize>) {}
-    /// Takes records from `range.start` on; returns the first that it has not taken.
-    fn consume(&mut self, page: &PageView<'_, T>, range: Range<usize>) -> Result<usize>;
-    /// Moves event time on; false when it has to be called again.
+    /// Takes the run's records in order; returns the first that it has not taken. What stands
+    /// behind has heard of the last watermark by then.
+    fn consume(&mut self, page: &PageView<'_, T>, run: Run) -> Result<usize>;
+    /// Moves event time on; false when it has to be called again. Does nothing if a run has moved
+    /// it as far.
     fn advance(&mut self, watermark: Timestamp) -> Result<bool>;
     /// Fires processing-time timers due at `now` (milliseconds); false when it has to be called
     /// again.
