@@ -159,16 +159,6 @@ impl<K: Key, V> Table<K, V> {
         }
     }
 
-    /// Asks for the lines that the removal of a key looks at: one more, in front of the home line,
-    /// where marks of removed entries may end.
-    #[inline]
-    pub fn prefetch_removal(&self, hash: u64) {
-        self.prefetch(hash);
-        if self.old.is_none() {
-            self.lines.prefetch_before(hash);
-        }
-    }
-
     /// Asks for what lies behind the line of a key to be brought into the cache: its cell in the
     /// slab, or what a value in the line owns, for which `ask` is called.
     ///

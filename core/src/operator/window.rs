@@ -370,7 +370,7 @@ where
             left -= 1;
             let Windowed { timers, store, .. } = &mut self.operator;
             let due = timers.pop(watermark, &mut self.timer_key, |key, namespace| {
-                store.prefetch_removal(row_hash(key::hash(key), namespace as u64));
+                store.prefetch(row_hash(key::hash(key), namespace as u64));
             });
             let Some((timestamp, namespace)) = due else {
                 break;

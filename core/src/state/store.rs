@@ -90,15 +90,6 @@ impl<K: Key, V: Row> Store<K, V> {
         }
     }
 
-    /// Asks for what the removal of a row looks at.
-    #[inline]
-    pub(crate) fn prefetch_removal(&self, hash: u64) {
-        match &self.rows {
-            Rows::Plain(table) => table.prefetch_removal(hash),
-            Rows::Expiring(rows) => rows.table.prefetch_removal(hash),
-        }
-    }
-
     /// Asks for what lies behind the line of a key that was prefetched some records ago.
     #[inline]
     pub(crate) fn prefetch_entry(&self, hash: u64) {

@@ -272,12 +272,6 @@ impl Lines {
         prefetch(home.wrapping_add(1));
     }
 
-    /// Asks for the line before the home line of `hash`.
-    #[inline]
-    pub(super) fn prefetch_before(&self, hash: u64) {
-        prefetch(self.first.as_ptr().wrapping_add(self.previous(self.home(hash))));
-    }
-
     /// Gives the memory of the lines before `index` back, in whole pieces. They are never read
     /// again.
     #[inline]
