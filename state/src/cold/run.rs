@@ -66,6 +66,10 @@ impl Run {
         };
         self.arena.extend_from_slice(key);
         self.arena.extend_from_slice(value.unwrap_or_default());
+        if self.arena.len() == place.start {
+            // No two rows have one place: it says which of them is the later one.
+            self.arena.push(0);
+        }
         self.rows.push(place);
     }
 
@@ -162,6 +166,17 @@ mod tests {
             (b"long key of many bytes", Some(b"")),
         ];
         assert_eq!(run.rows().collect::<Vec<_>>(), sorted);
+    }
+
+    #[test]
+    fn of_rows_without_a_byte_the_last_one_stays() {
+        for (first, last) in [(None, Some(&b""[..])), (Some(&b""[..]), None)] {
+            let mut run = Run::new(1, ColumnId(0));
+            run.push(b"", first);
+            run.push(b"", last);
+            run.sort();
+            assert_eq!(run.rows().collect::<Vec<_>>(), [(&b""[..], last)]);
+        }
     }
 
     #[test]
