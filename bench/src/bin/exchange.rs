@@ -61,10 +61,13 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     report.configure("page_bytes", PAGE_BYTES);
     report.configure("rate", arguments.rate);
     report.configure("runs", arguments.options.pairs());
-    let archiving: Vec<f64> =
-        (0..arguments.options.pairs()).map(|_| archive(arguments.options.window(1.0))).collect();
-    report.raw(&json!({ "archive ns": archiving }));
+    let length = arguments.options.window(1.0);
+    let pairs: Vec<_> =
+        (0..arguments.options.pairs()).map(|_| (archive(length), stores(length))).collect();
+    let (archiving, bare): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
     report.figure("archive ns per record", Quartiles::of(&archiving));
+    report.figure("bare stores ns per record", Quartiles::of(&bare));
+    report.ratio("archive time/bare stores", &pairs);
     let mut medians = Vec::new();
     for _ in 0..arguments.options.pairs() {
         let summary = ways(arguments)?;
@@ -85,6 +88,39 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
 fn archive(length: Duration) -> f64 {
     let mut channel =
         OutputChannel::<Sample>::new(ChannelId(0), PAGE_BYTES, CREDITS, PAGE_BYTES * CREDITS);
+    nanos_each(length, |number, start| {
+        let sample = Sample { key: number, sent_ns: start, payload: [number; 4] };
+        let encoded = sample.key.to_be_bytes();
+        let hash = key::hash(&encoded);
+        let head = Head { hash, timestamp: number as i64, watermark: 0, origin: start };
+        channel.write(head, &encoded, &sample).expect("a page has room for a record");
+        while let Some(frame) = channel.next_frame() {
+            if let Body::Data { page, .. } = frame.body {
+                channel.home(std::hint::black_box(page).into_buffer());
+            }
+        }
+    })
+}
+
+/// Nanoseconds for each record whose bytes a loop hashes and stores, and nothing else: as many
+/// bytes as on a page, at both ends of a buffer as large.
+fn stores(length: Duration) -> f64 {
+    let mut buffer = vec![0u64; PAGE_BYTES / 8];
+    let (mut low, mut high) = (0, buffer.len());
+    nanos_each(length, |number, start| {
+        let hash = key::hash(&number.to_be_bytes());
+        if low + 7 + 5 > high {
+            (low, high) = (0, std::hint::black_box(&mut buffer).len());
+        }
+        let row = [number, start, number, number, number, number, number.swap_bytes()];
+        buffer[low..low + 7].copy_from_slice(&row);
+        buffer[high - 5..high].copy_from_slice(&[hash, number, 0, start, low as u64]);
+        (low, high) = (low + 7, high - 5);
+    })
+}
+
+/// Nanoseconds of one call, the median over batches of calls with consecutive numbers.
+fn nanos_each(length: Duration, mut call: impl FnMut(u64, u64)) -> f64 {
     let clock = Clock::start();
     let mut costs = Histogram::<u64>::new(3).expect("three digits are allowed");
     let mut number = 0u64;
@@ -92,16 +128,7 @@ fn archive(length: Duration) -> f64 {
         let start = clock.now();
         for _ in 0..BATCH {
             number += 1;
-            let sample = Sample { key: number, sent_ns: start, payload: [number; 4] };
-            let encoded = sample.key.to_be_bytes();
-            let hash = key::hash(&encoded);
-            let head = Head { hash, timestamp: number as i64, watermark: 0, origin: start };
-            channel.write(head, &encoded, &sample).expect("a page has room for a record");
-            while let Some(frame) = channel.next_frame() {
-                if let Body::Data { page, .. } = frame.body {
-                    channel.home(std::hint::black_box(page).into_buffer());
-                }
-            }
+            call(number, start);
         }
         costs.record((clock.now() - start) * 1_000 / BATCH).expect("a cost is a small number");
     }
