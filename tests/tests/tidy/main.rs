@@ -77,6 +77,7 @@ fn check(path: &str, text: &str, root: &Path) -> Vec<Complaint> {
         }
         _ => Vec::new(),
     };
+    found.extend(merge_marks(text));
     found.retain(|complaint| !excused(text, complaint));
     found
 }
@@ -94,6 +95,13 @@ mod each_rule {
     fn a_file_without_a_header_is_found() {
         assert_eq!(broken("net/src/a.rs", "use std::fs;\n"), [("header", 1)]);
         assert_eq!(broken("net/src/a.rs", "//! A file.\n"), []);
+    }
+
+    #[test]
+    fn marks_of_a_merge_are_found() {
+        let text = format!("# A\n{0} HEAD\nB\n=======\nC\n", "<".repeat(7));
+        assert_eq!(broken("a.md", &text), [("merge", 2)]);
+        assert_eq!(broken("a.toml", &format!("{} main\n", ">".repeat(7))), [("merge", 1)]);
     }
 
     #[test]

@@ -49,6 +49,13 @@ pub fn complaint(rule: &'static str, line: usize, what: impl Into<String>) -> Co
     Complaint { rule, line, what: what.into() }
 }
 
+/// Lines that a merge leaves behind in any file.
+pub fn merge_marks(text: &str) -> Vec<Complaint> {
+    let is_mark = |line: &str| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ");
+    let marks = text.lines().enumerate().filter(|(_, line)| is_mark(line));
+    marks.map(|(at, _)| complaint("merge", at + 1, "an unfinished merge")).collect()
+}
+
 pub fn shape(text: &str) -> Vec<Complaint> {
     let mut found = Vec::new();
     if !text.starts_with("//! ") {
