@@ -141,8 +141,10 @@ pub struct CoreMetrics {
     pub busy_nanos: Counter,
     /// Nanoseconds from a record's scheduled time to its sink.
     pub latency: Distribution,
-    /// The longest turn so far, and all of them, in nanoseconds.
+    /// Turns that did something, in nanoseconds of the CPU.
     pub turns: Distribution,
+    /// Nanoseconds for which a turn was without its CPU: other threads ran, or the host took it.
+    pub absences: Distribution,
     /// The machine's own hiccups, seen by turns that did no work: each microsecond of idle time is
     /// a sample, with the time until the core took its next turn, as a record that fell due in it
     /// would have felt it.
@@ -169,6 +171,8 @@ pub struct CoreReport {
     pub latency: Histogram<u64>,
     /// See [`CoreMetrics::turns`].
     pub turns: Histogram<u64>,
+    /// See [`CoreMetrics::absences`].
+    pub absences: Histogram<u64>,
     /// See [`CoreMetrics::hiccups`].
     pub hiccups: Histogram<u64>,
 }
@@ -247,7 +251,8 @@ impl StateMetrics {
 impl CoreMetrics {
     /// Begins to measure anew; counts stay.
     pub(crate) fn restart(&self) {
-        [&self.latency, &self.turns, &self.hiccups].into_iter().for_each(Distribution::clear);
+        let all = [&self.latency, &self.turns, &self.absences, &self.hiccups];
+        all.into_iter().for_each(Distribution::clear);
     }
 
     /// Takes the gap between the starts of two turns of which the first did no work.
@@ -310,6 +315,7 @@ impl CoreMetrics {
             histograms: self.user_histograms(),
             latency: self.latency.snapshot(),
             turns: self.turns.snapshot(),
+            absences: self.absences.snapshot(),
             hiccups: self.hiccups.snapshot(),
         }
     }

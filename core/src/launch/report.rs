@@ -44,6 +44,7 @@ pub(super) struct Object<'a> {
     fingerprints: BTreeMap<&'a str, Digest>,
     latency_us: Quantiles,
     turns_us: Quantiles,
+    absences_us: Quantiles,
     hiccups_us: Quantiles,
     busy: &'a [f64],
     peak_rss_bytes: Option<u64>,
@@ -119,6 +120,7 @@ impl<'a> Object<'a> {
             fingerprints: fingerprints.collect(),
             latency_us: quantiles(&summary.latency, &QUANTILES),
             turns_us: quantiles(&summary.turns, &QUANTILES[4..]),
+            absences_us: quantiles(&summary.absences, &QUANTILES[4..]),
             hiccups_us: quantiles(&summary.hiccups, &QUANTILES[4..]),
             busy: &summary.busy,
             peak_rss_bytes: peak_rss_bytes(),
@@ -185,6 +187,9 @@ pub(super) fn text(ran: &Ran<'_>, summary: &Summary, verbose: bool) -> String {
     let busy = summary.busy.iter().map(|share| format!("{:.0} %", share * 100.0));
     line("cores busy", busy.collect::<Vec<_>>().join(", "));
     line("turns", spread(&summary.turns, &QUANTILES[4..]));
+    if !summary.absences.is_empty() {
+        line("absences", spread(&summary.absences, &QUANTILES[4..]));
+    }
     if !summary.hiccups.is_empty() {
         line("hiccups", spread(&summary.hiccups, &QUANTILES[4..]));
     }

@@ -31,6 +31,9 @@ const WAKE_EARLY: u64 = 80_000;
 /// more than what the buffer carries.
 const SPIN_FOR_ROOM: u64 = 10;
 
+/// A turn of so many nanoseconds asks the system whether it had the CPU all the time.
+const LONG_TURN: u64 = 20_000;
+
 /// What the watching thread asks of a core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -70,6 +73,35 @@ pub(crate) struct Driver {
     idle_since: Option<u64>,
     /// Start of the last turn, and whether it did something.
     last_turn: Option<(u64, bool)>,
+    presence: Presence,
+}
+
+/// How long the core's thread was without a CPU, be it that it waited for one or that the host took
+/// it away.
+struct Presence {
+    /// Engine time of the last look.
+    at: u64,
+    /// CPU time of the thread by then.
+    used: u64,
+}
+
+impl Presence {
+    fn new(now: u64) -> Self {
+        Self { at: now, used: thread_time() }
+    }
+
+    /// Nanoseconds without a CPU since the last look.
+    #[cold]
+    fn absent(&mut self, now: u64) -> u64 {
+        let before = std::mem::replace(self, Self::new(now));
+        now.saturating_sub(before.at).saturating_sub(self.used.saturating_sub(before.used))
+    }
+}
+
+/// CPU time of this thread in nanoseconds.
+fn thread_time() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 impl Driver {
@@ -83,7 +115,8 @@ impl Driver {
     ) -> Self {
         worker.set_pulse(Arc::clone(&pulse));
         let warm_up = config.warm_up.as_nanos() as u64;
-        let warm_until = if warm_up > 0 { worker.core().now() + warm_up } else { 0 };
+        let now = worker.core().now();
+        let warm_until = if warm_up > 0 { now + warm_up } else { 0 };
         Self {
             worker,
             doorbell,
@@ -95,6 +128,7 @@ impl Driver {
             warm_until,
             idle_since: None,
             last_turn: None,
+            presence: Presence::new(now),
         }
     }
 
@@ -147,6 +181,7 @@ impl Driver {
         self.pulse.wake();
         self.meter.wake();
         self.last_turn = None;
+        self.presence = Presence::new(self.worker.core().refresh_nanos());
         Ok(())
     }
 
@@ -159,9 +194,13 @@ impl Driver {
         }
         if let Some((start, did_work)) = self.last_turn.replace((now, worked)) {
             let gap = now.saturating_sub(start);
+            let absent = if gap < LONG_TURN { 0 } else { self.presence.absent(now).min(gap) };
             if did_work {
                 metrics.busy_nanos.add(gap);
-                metrics.turns.record(gap, 1);
+                metrics.turns.record(gap - absent, 1);
+                if absent >= LONG_TURN {
+                    metrics.absences.record(absent, 1);
+                }
             } else {
                 metrics.record_idle(gap);
             }
@@ -208,6 +247,7 @@ impl Driver {
         let woken = self.doorbell.wait(Some(Duration::from_nanos(sleep)));
         self.pulse.wake();
         self.last_turn = None;
+        self.presence = Presence::new(self.worker.core().refresh_nanos());
         // Woken for a scheduled time: what is left of it is spun.
         self.idle_since = None;
         woken.map(drop).map_err(|error| crate::Error::io("cannot wait on a core's doorbell", error))

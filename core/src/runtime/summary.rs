@@ -31,8 +31,10 @@ pub struct Summary {
     pub busy: Vec<f64>,
     /// Nanoseconds from a record's scheduled time to its sink.
     pub latency: Histogram<u64>,
-    /// Nanoseconds of turns that did something.
+    /// Nanoseconds of turns that did something, while they had their CPU.
     pub turns: Histogram<u64>,
+    /// Nanoseconds for which such a turn was without its CPU; from 20 µs on.
+    pub absences: Histogram<u64>,
     /// Nanoseconds of turns that did nothing: the machine's hiccups.
     pub hiccups: Histogram<u64>,
     /// The signal that stopped the run; 0 if it ended by itself.
@@ -54,6 +56,7 @@ impl Summary {
             busy: Vec::new(),
             latency: empty_histogram(),
             turns: empty_histogram(),
+            absences: empty_histogram(),
             hiccups: empty_histogram(),
             signal: 0,
         };
@@ -84,6 +87,7 @@ impl Summary {
         let histograms = [
             (&mut self.latency, &report.latency),
             (&mut self.turns, &report.turns),
+            (&mut self.absences, &report.absences),
             (&mut self.hiccups, &report.hiccups),
         ];
         for (all, own) in histograms {
