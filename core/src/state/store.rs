@@ -64,7 +64,8 @@ impl<K: Key, V: Row> Store<K, V> {
                 Rows::Plain(table)
             }
             Some(ttl) => {
-                Rows::Expiring(Box::new(Expiring::new(table(&core.budget, spec.keys), ttl)))
+                let table = table(&core.budget, spec.keys);
+                Rows::Expiring(Box::new(Expiring::new(table, ttl, spec.hang_together)))
             }
         };
         Self { core, rows, cold: None, name: format!("{operator}/{}", spec.name) }
