@@ -9,6 +9,8 @@
 //! where they look it up.
 
 mod expiring;
+#[cfg(test)]
+mod model;
 mod tending;
 
 use std::rc::Rc;
