@@ -70,7 +70,9 @@ impl<K: Key, V: Row> Store<K, V> {
                 Rows::Expiring(Box::new(Expiring::new(table, ttl, spec.hang_together)))
             }
         };
-        Self { core, rows, cold: None, name: format!("{operator}/{}", spec.name) }
+        // In quotes: a slash may be part of either name.
+        let name = format!("{operator:?}/{:?}{}", spec.name, spec.part);
+        Self { core, rows, cold: None, name }
     }
 
     /// Whether a look-up may do more than look: rows expire, or some are cold.
