@@ -66,12 +66,23 @@ pub struct StateSpec {
     pub(crate) keys: usize,
     /// Rows come and go in turns, as those of windows do.
     pub(crate) in_turns: bool,
+    /// Rows hang together, as the entries of a map do: with an expired one more goes than a row.
+    pub(crate) hang_together: bool,
+    /// Which of a state's tables it is, where there are two.
+    pub(crate) part: &'static str,
 }
 
 impl StateSpec {
     /// A state with this name, unique in its operator.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), ttl: None, keys: 0, in_turns: false }
+        Self {
+            name: name.to_owned(),
+            ttl: None,
+            keys: 0,
+            in_turns: false,
+            hang_together: false,
+            part: "",
+        }
     }
 
     /// Lets values expire (processing time); lists and maps per entry.
@@ -90,7 +101,12 @@ impl StateSpec {
 
     /// The rows of a list or map that hold it together: they do not expire by themselves.
     pub(crate) fn heads(&self) -> Self {
-        Self { name: format!("{}/heads", self.name), ttl: None, ..self.clone() }
+        Self { part: "/heads", ttl: None, ..self.clone() }
+    }
+
+    /// The rows that those hold together.
+    pub(crate) fn entries(&self) -> Self {
+        Self { hang_together: true, ..self.clone() }
     }
 
     pub(crate) fn info(&self, kind: &'static str, fingerprint: u64) -> StateInfo {

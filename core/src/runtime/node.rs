@@ -333,7 +333,7 @@ impl Seat {
 /// Turns a panic into an error that names the operator it came from.
 fn guarded<R>(core: usize, body: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(body))
-        .unwrap_or_else(|_| Err(panics::last()))
+        .unwrap_or_else(|payload| Err(panics::caught(payload)))
         .map_err(|error| error.on_core(core))
 }
 

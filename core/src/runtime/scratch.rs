@@ -4,8 +4,8 @@
 //! run ends. A run within its budget touches no file.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thalweg_net::Doorbell;
 
@@ -25,6 +25,8 @@ struct Shared {
     backend: Backend,
     /// Whether it was said that the budget is exceeded.
     warned: Arc<AtomicBool>,
+    /// Directories of cores that hold cold state of this run.
+    opened: Mutex<Vec<PathBuf>>,
     #[cfg(feature = "rocksdb")]
     rocks: rocks::Shared,
 }
@@ -40,6 +42,7 @@ impl Scratch {
             bytes,
             backend: config.backend,
             warned: Arc::default(),
+            opened: Mutex::default(),
             #[cfg(feature = "rocksdb")]
             rocks: rocks::Shared::new(bytes.unwrap_or(usize::MAX), options.parallelism),
         }))
@@ -81,7 +84,9 @@ impl Scratch {
         let (scratch, cpus, doorbell) = (self.clone(), cpus.clone(), doorbell.clone());
         Some(std::rc::Rc::new(move |core| {
             let directory = scratch.directory().join(format!("core-{core}"));
-            scratch.0.rocks.open(core, &directory, &cpus, doorbell.clone())
+            let tier = scratch.0.rocks.open(core, &directory, &cpus, doorbell.clone())?;
+            scratch.opened().push(directory);
+            Ok(tier)
         }))
     }
 
@@ -94,17 +99,21 @@ impl Scratch {
         self.0.job.join("state")
     }
 
-    /// Removes what the run has left; its tiers are closed.
+    fn opened(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.0.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes what the run has left; its tiers are closed. What another process keeps under the
+    /// same name is left alone.
     pub(crate) fn remove(&self) {
-        let directory = self.directory();
-        if !directory.exists() {
-            return;
+        for directory in self.opened().drain(..).filter(|directory| directory.exists()) {
+            if let Err(error) = std::fs::remove_dir_all(&directory) {
+                let directory = directory.display();
+                tracing::warn!("cannot remove the directory of cold state {directory}: {error}");
+            }
         }
-        if let Err(error) = std::fs::remove_dir_all(&directory) {
-            let directory = directory.display();
-            tracing::warn!("cannot remove the directory of cold state {directory}: {error}");
-        }
-        // The job's directory goes, too, unless something else is kept there.
+        // The directories above go, too, unless something else is kept there.
+        let _ = std::fs::remove_dir(self.directory());
         let _ = std::fs::remove_dir(&self.0.job);
     }
 }
@@ -173,5 +182,30 @@ mod rocks {
             let wake = Arc::new(move || doorbell.ring());
             Ok(Box::new(RocksTier::open(directory, shared, &options, wake)?))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_process_keeps_under_the_same_name_is_left_alone() {
+        let directory = std::env::temp_dir().join(format!("thalweg-scratch-{}", run_name()));
+        let mut options = RunOptions::new(1);
+        options.job_id = Some("same".to_owned());
+        options.runtime.state.directory = Some(directory.clone());
+        let scratch = Scratch::new(&options);
+        let (theirs, own) =
+            (scratch.directory().join("core-0"), scratch.directory().join("core-1"));
+        [&theirs, &own].iter().for_each(|path| std::fs::create_dir_all(path).unwrap());
+        std::fs::write(theirs.join("000007.sst"), "rows").unwrap();
+        scratch.opened().push(own.clone());
+        scratch.remove();
+        assert!(theirs.join("000007.sst").exists() && !own.exists());
+        std::fs::remove_dir_all(&theirs).unwrap();
+        scratch.remove();
+        assert!(directory.exists() && !directory.join("same").exists(), "empty ones go, too");
+        std::fs::remove_dir(directory).unwrap();
     }
 }

@@ -5,6 +5,7 @@
 //! takes its own.
 
 use std::cell::{Cell, RefCell};
+use std::panic::panic_any;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -265,12 +266,13 @@ impl Budget {
     /// Reads a row that user code waits for.
     ///
     /// # Panics
-    /// If it cannot be read: user code must not go on with a state that it does not have.
+    /// If it cannot be read, with the error: user code must not go on with a state that it does not
+    /// have.
     #[cold]
     pub(crate) fn get(&self, column: ColumnId, key: &[u8]) -> Option<Vec<u8>> {
         self.counts.blocking_reads.add(1);
         let row = self.tier(|tier| tier.get(column, key));
-        row.unwrap_or_else(|error| panic!("{error}"))
+        row.unwrap_or_else(|error| panic_any(failed(error)))
     }
 
     /// Takes what the cold tier has answered; true if there is something for a store.

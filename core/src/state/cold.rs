@@ -256,7 +256,7 @@ impl<K: Key> Cold<K> {
 
 /// A row that user code waits for; bytes that are none end the attempt.
 fn decoded<R: Row>(bytes: &[u8]) -> R {
-    R::decode(bytes).unwrap_or_else(|error| panic!("{}", error.report()))
+    R::decode(bytes).unwrap_or_else(|error| std::panic::panic_any(error))
 }
 
 /// Memory that the key with these bytes owns in a table.

@@ -149,7 +149,7 @@ impl<K: Key, V: State> ListCell<K, V> {
         Self {
             scope,
             heads: RefCell::new(Store::new(Rc::clone(core), operator, &heads)),
-            rows: RefCell::new(Store::new(Rc::clone(core), operator, spec)),
+            rows: RefCell::new(Store::new(Rc::clone(core), operator, &spec.entries())),
             row: RefCell::new(RowKey::new()),
             expired: RefCell::default(),
         }

@@ -205,7 +205,7 @@ impl<K: Key, E: Key, V: State> MapCell<K, E, V> {
         Self {
             scope,
             heads: RefCell::new(Store::new(Rc::clone(core), operator, &heads)),
-            rows: RefCell::new(Store::new(Rc::clone(core), operator, spec)),
+            rows: RefCell::new(Store::new(Rc::clone(core), operator, &spec.entries())),
             row: RefCell::new(RowKey::new()),
             expired: RefCell::default(),
             heap: Cell::new(0),
@@ -362,7 +362,13 @@ impl<K: Key, E: Key, V: State> MapAccess<E, V> for MapCell<K, E, V> {
         if let Some(mut present) = self.get_mut(entry) {
             return Some(std::mem::replace(&mut *present, value));
         }
-        self.scope.with(|key| self.append(key, entry, value));
+        self.scope.with(|key| {
+            // One that has expired and is not seen any more may still be linked.
+            if self.rows.borrow().expires() && self.head(key).is_some() {
+                drop(self.take_one(key, entry));
+            }
+            self.append(key, entry, value);
+        });
         None
     }
 

@@ -9,6 +9,8 @@
 //! where they look it up.
 
 mod expiring;
+#[cfg(test)]
+mod model;
 mod tending;
 
 use std::rc::Rc;
@@ -64,10 +66,13 @@ impl<K: Key, V: Row> Store<K, V> {
                 Rows::Plain(table)
             }
             Some(ttl) => {
-                Rows::Expiring(Box::new(Expiring::new(table(&core.budget, spec.keys), ttl)))
+                let table = table(&core.budget, spec.keys);
+                Rows::Expiring(Box::new(Expiring::new(table, ttl, spec.hang_together)))
             }
         };
-        Self { core, rows, cold: None, name: format!("{operator}/{}", spec.name) }
+        // In quotes: a slash may be part of either name.
+        let name = format!("{operator:?}/{:?}{}", spec.name, spec.part);
+        Self { core, rows, cold: None, name }
     }
 
     /// Whether a look-up may do more than look: rows expire, or some are cold.

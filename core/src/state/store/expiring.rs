@@ -24,6 +24,8 @@ const SEEN: i64 = i64::MIN;
 pub(super) struct Expiring<K: Key, V> {
     pub(super) table: Table<K, Stamped<V>>,
     pub(super) ttl: Ttl,
+    /// Whether rows hang together: whoever holds them together removes the expired ones.
+    hang_together: bool,
     cursor: usize,
     round_cursor: usize,
     /// When the next whole round begins; `i64::MAX` while the table is empty.
@@ -79,8 +81,8 @@ impl<K: Key, V: Row> Store<K, V> {
 }
 
 impl<K: Key, V: Row> Expiring<K, V> {
-    pub(super) fn new(table: Table<K, Stamped<V>>, ttl: Ttl) -> Self {
-        Self { table, ttl, cursor: 0, round_cursor: 0, round_at: i64::MAX }
+    pub(super) fn new(table: Table<K, Stamped<V>>, ttl: Ttl, hang_together: bool) -> Self {
+        Self { table, ttl, hang_together, cursor: 0, round_cursor: 0, round_at: i64::MAX }
     }
 
     pub(super) fn touch(
@@ -124,7 +126,9 @@ impl<K: Key, V: Row> Expiring<K, V> {
         mut cold: Option<&mut Cold<K>>,
         init: impl FnOnce() -> V,
     ) -> (&K, &mut V, bool) {
-        self.sweep_some(core, cold.as_deref_mut());
+        if !self.hang_together {
+            self.sweep_some(core, cold.as_deref_mut());
+        }
         let now = core.wall_millis();
         self.begin_rounds(now);
         if let Some(cold) = cold.as_deref_mut() {

@@ -213,3 +213,39 @@ fn a_cold_tier_that_fails_ends_the_job_with_its_error() {
     };
     assert!(error.report().contains("no space") && error.report().contains("make room"));
 }
+
+struct Alike {
+    map: MapState<u64, u64>,
+    value: ValueState<u64>,
+}
+
+impl KeyedProcess<u64, u64> for Alike {
+    type Out = (u64, u64);
+
+    fn process(
+        &mut self,
+        n: u64,
+        cx: &mut ProcessContext<'_, u64, (u64, u64)>,
+    ) -> crate::Result<()> {
+        self.map.insert(n, n);
+        *self.value.or_default() += n;
+        cx.emit((self.map.len() as u64, self.value.value().unwrap_or(0)));
+        Ok(())
+    }
+}
+
+#[test]
+fn states_whose_names_look_alike_are_kept_apart() {
+    let mut h = HarnessOptions::new().cold().build(|input: Stream<u64>| {
+        let alike = |states: &mut States<u64>, map: &str, value: &str| Alike {
+            map: states.map(map),
+            value: states.value(value),
+        };
+        let first = input.key_by(|n| n % 2);
+        let first = first.process("a", |states| alike(states, "b/c", "b/c/heads"));
+        let second = first.map(|(count, _)| count).key_by(|_| 0);
+        second.process("a/b", |states| alike(states, "c", "c/heads"))
+    });
+    (1..=4).for_each(|n| h.push(n, 0));
+    assert_eq!(h.outputs(), [(1, 1), (1, 2), (2, 4), (2, 6)]);
+}

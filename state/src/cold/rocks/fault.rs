@@ -14,7 +14,8 @@ const HINTS: &[(&str, &str)] = &[
     ("Too many open files", "raise the limit of open files: ulimit -n 65536"),
     ("Permission denied", "make the directory writable for this user, or use another one"),
     ("Read-only file system", "use a directory on a file system that can be written"),
-    ("lock", "another process uses it: stop that one, or use another directory"),
+    // Not what is said of a damaged block.
+    (" lock ", "another process uses it: stop that one, or use another directory"),
     ("Corruption", "the disk or memory of this machine may be faulty: check the kernel's log"),
     ("Input/output error", "the disk may be faulty: check the kernel's log"),
     ("No such file", "a file of it was deleted: leave the directory alone while a job runs"),
@@ -44,5 +45,9 @@ mod tests {
         assert_eq!(error.what, format!("cannot write cold state to /x/y: {cause}"));
         assert!(error.hint.unwrap().starts_with("free some space"));
         assert_eq!(fault("read from", Path::new("/x"), &"whatever").hint, None);
+        let hint = |cause: &str| fault("read from", Path::new("/x"), &cause).hint.unwrap();
+        assert!(hint("Corruption: block checksum mismatch in /x/7.sst").contains("faulty"));
+        assert!(hint("IO error: While lock file: /x/LOCK: busy").contains("another process"));
+        assert!(hint("IO error: lock hold by current process").contains("another process"));
     }
 }

@@ -41,6 +41,8 @@ impl Store {
         // Refused while another one holds the lock.
         let empty = |error: Error| fault("empty the directory of cold state", path, &error);
         DBWithThreadMode::<MultiThreaded>::destroy(&Options::default(), path).map_err(empty)?;
+        // It is this tier's from here on: what is made in it goes with it, also if no more comes.
+        let scratch = Scratch(path.to_owned());
         fs::create_dir_all(path).map_err(|error| fault("make the directory", path, &error))?;
         let open = |error: Error| fault("open cold state in", path, &error);
         let env = Env::new().map_err(open)?;
@@ -48,7 +50,7 @@ impl Store {
             DBWithThreadMode::open(&database, path).map(|database| Self {
                 database,
                 column: column_options(shared, options),
-                scratch: Scratch(path.to_owned()),
+                scratch,
             })
         });
         opened.map_err(open)
