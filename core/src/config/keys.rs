@@ -265,7 +265,7 @@ const STATE: &[Key] = &[
         "state.ttl-compaction",
         Flag,
         "true",
-        Effect::Nothing("expired state is always removed"),
+        Effect::Nothing("expired state leaves memory by itself, and the disk when its key is read"),
         "Accepted for configurations that come from Flink.",
         &[flink("state.backend.rocksdb.ttl.compaction.filter.enabled")],
     ),

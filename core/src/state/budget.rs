@@ -341,6 +341,9 @@ impl Budget {
 
     /// Notes that rows have left the table.
     pub(crate) fn depart(&self, rows: usize) {
+        if rows == 0 {
+            return;
+        }
         self.counts.evicted.add(rows as u64);
         self.departures.set(self.departures.get() + 1);
     }
