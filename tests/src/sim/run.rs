@@ -188,12 +188,15 @@ impl Run {
         Err(format!("no end in {ROUNDS_MAX} rounds; seed {}", self.seed))
     }
 
-    /// A few rounds more, in which the last buffers come home.
+    /// Rounds more, in which the last buffers come home.
     fn settle(&mut self, cluster: &mut Cluster, checks: &mut Checks) -> Result<(), String> {
-        for _ in 0..4 {
-            self.round(cluster, checks)?;
+        for _ in 0..ROUNDS_MAX {
+            let (_, worked) = self.round(cluster, checks)?;
+            if !worked {
+                return Ok(());
+            }
         }
-        Ok(())
+        Err(format!("never quiet; seed {}", self.seed))
     }
 
     /// Steps every core once: whether all are done, and whether one did something.
