@@ -87,6 +87,7 @@ impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> Sink<T> for Probe<F> {
             random,
             staged: Vec::new(),
             watermark: MIN,
+            is_ready: false,
             ended: false,
             finished: false,
             asked: 0,
@@ -100,6 +101,9 @@ pub struct Probing<F> {
     random: Random,
     staged: Vec<Row>,
     watermark: Timestamp,
+    /// It has said that it is ready, and no record has come since: it does not take that back, so
+    /// that a source in front of several sinks finds all of them ready at some time.
+    is_ready: bool,
     ended: bool,
     finished: bool,
     /// How often `finish` was called.
@@ -110,9 +114,9 @@ impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> SinkWriter<T> for Probing
     type Committable = ();
 
     fn ready(&mut self) -> Result<bool> {
-        let refuse = self.random.chance(self.probe.manners.refuses);
-        seen!("a sink refused records", if refuse && !self.ended);
-        Ok(!refuse)
+        self.is_ready |= !self.random.chance(self.probe.manners.refuses);
+        seen!("a sink refused records", if !self.is_ready && !self.ended);
+        Ok(self.is_ready)
     }
 
     fn write(&mut self, record: T, stamp: Stamp) -> Result<()> {
@@ -125,6 +129,7 @@ impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> SinkWriter<T> for Probing
         }
         let (key, text) = (self.probe.row)(&record);
         self.staged.push(Row { key, text });
+        self.is_ready = false;
         Ok(())
     }
 
