@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -183,7 +183,8 @@ impl Report {
         self.void.push(reason.into());
     }
 
-    /// Prints the report and writes the raw runs. Returns whether the figures are valid.
+    /// Prints the report and writes the raw runs. Returns whether the figures are valid, which
+    /// nobody asks of `--quick`.
     pub fn finish(self) -> io::Result<bool> {
         let mut object = json!({
             "bench": self.name,
@@ -211,7 +212,20 @@ impl Report {
             fs::write(&path, format!("{object:#}\n"))?;
             eprintln!("raw runs: {}", path.display());
         }
-        Ok(self.void.is_empty())
+        // A short run says that the bench works, not what it measures.
+        Ok(self.void.is_empty() || self.options.quick)
+    }
+}
+
+/// What the process of a bench ends with, given whether its figures are valid.
+pub fn exit(outcome: Result<bool, Box<dyn std::error::Error>>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use clap::Parser;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use thalweg::config::Idle;
 use thalweg_bench::engine::{Config, Job, Session};
-use thalweg_bench::report::{Options, Quartiles, Report};
+use thalweg_bench::report::{self, Options, Quartiles, Report};
 use thalweg_bench::workload;
 
 #[global_allocator]
@@ -26,16 +26,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match measure(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit(measure(&Arguments::parse()))
 }
 
-fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+fn measure(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let mut report = Report::open("allocations", &arguments.options)?;
     report.configure("parallelism", arguments.parallelism);
     let session = Session::start(&Config {
@@ -59,6 +53,5 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     session.stop()?;
     report.raw(&serde_json::json!({ "allocations per 1,000 records": per_thousand }));
     report.figure("allocations per 1,000 records", Quartiles::of(&per_thousand));
-    report.finish()?;
-    Ok(())
+    Ok(report.finish()?)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use thalweg_bench::machine::{self, Clock};
-use thalweg_bench::report::{Options, Quartiles, Report};
+use thalweg_bench::report::{self, Options, Quartiles, Report};
 use thalweg_bench::rocks::{BareLoop, Load, Random, changed};
 use thalweg_state::cold::{
     Answer, ColdError, ColdTier, ColumnId, Fetch, RocksOptions, RocksShared, RocksTier,
@@ -55,14 +55,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match measure(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit(measure(&Arguments::parse()))
 }
 
 fn measure(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
@@ -95,7 +88,7 @@ fn measure(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         report.figure(&format!("tier {key}"), Quartiles::of(&ours));
         report.figure(&format!("bare {key}"), Quartiles::of(&bare));
     }
-    Ok(report.finish()? || arguments.options.quick)
+    Ok(report.finish()?)
 }
 
 /// What one window has shown.

@@ -15,7 +15,7 @@ use thalweg::config::Idle;
 use thalweg::prelude::*;
 use thalweg::{RunOptions, Summary};
 use thalweg_bench::machine::Clock;
-use thalweg_bench::report::{Options, Quantiles, Quartiles, Report};
+use thalweg_bench::report::{self, Options, Quantiles, Quartiles, Report};
 use thalweg_net::{Body, ChannelId, Head, OutputChannel};
 use thalweg_state::key;
 
@@ -46,16 +46,10 @@ struct Sample {
 }
 
 fn main() -> ExitCode {
-    match measure(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit(measure(&Arguments::parse()))
 }
 
-fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+fn measure(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let mut report = Report::open("exchange", &arguments.options)?;
     report.configure("record_bytes", size_of::<Sample>());
     report.configure("page_bytes", PAGE_BYTES);
@@ -80,8 +74,7 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         |of: fn(&Quantiles) -> f64| Quartiles::of(&medians.iter().map(of).collect::<Vec<_>>());
     report.figure("one record's way p50 us", each(|hop| hop.p50_us));
     report.figure("one record's way p99 us", each(|hop| hop.p99_us));
-    report.finish()?;
-    Ok(())
+    Ok(report.finish()?)
 }
 
 /// Nanoseconds for each record that is written into the pages of a channel.

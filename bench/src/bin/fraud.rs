@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use thalweg::config::Idle;
 use thalweg_bench::engine::{Config, Job, Session};
-use thalweg_bench::report::{Options, Quartiles, Report};
+use thalweg_bench::report::{self, Options, Quartiles, Report};
 use thalweg_bench::workload;
 
 /// Compare the rate of the job fraud with that of fraud-p
@@ -26,16 +26,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match measure(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit(measure(&Arguments::parse()))
 }
 
-fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+fn measure(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let mut report = Report::open("fraud", &arguments.options)?;
     report.configure("parallelism", arguments.parallelism);
     report.configure("users", arguments.users);
@@ -65,6 +59,5 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     report.figure("fraud records/s per core", Quartiles::of(&per_core(|pair| pair.0)));
     report.figure("fraud-p records/s per core", Quartiles::of(&per_core(|pair| pair.1)));
     report.ratio("fraud/fraud-p", &pairs);
-    report.finish()?;
-    Ok(())
+    Ok(report.finish()?)
 }

@@ -7,7 +7,7 @@ use clap::Parser;
 use serde_json::json;
 use thalweg_bench::bare::Bare;
 use thalweg_bench::handwritten::{Config, Idle, Mode, Session, run};
-use thalweg_bench::report::{Options, Quantiles, Quartiles, Report};
+use thalweg_bench::report::{self, Options, Quantiles, Quartiles, Report};
 use thalweg_bench::workload;
 
 /// Events of the run whose digest is printed: all in one hour of event time.
@@ -56,8 +56,7 @@ fn main() -> std::io::Result<ExitCode> {
         }
     }
     // A short run on a busy machine says that the bench works, not what it measures.
-    let is_valid = report.finish()? || arguments.options.quick;
-    Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report::exit(Ok(report.finish()?)))
 }
 
 fn config(arguments: &Arguments, users: u64, zipf: Option<f64>) -> Config {

@@ -14,7 +14,7 @@ use thalweg::config;
 use thalweg_bench::engine::{self, Job};
 use thalweg_bench::handwritten::{self, Idle, Mode};
 use thalweg_bench::machine::{self, Usage};
-use thalweg_bench::report::{Options, Quantiles, Quartiles, Report};
+use thalweg_bench::report::{self, Options, Quantiles, Quartiles, Report};
 use thalweg_bench::workload;
 
 /// Compare the engine's latency on fraud-p with the hand-written pipeline's
@@ -48,16 +48,10 @@ const CASES: [Case; 4] = [
 ];
 
 fn main() -> ExitCode {
-    match measure(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit(measure(&Arguments::parse()))
 }
 
-fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+fn measure(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let mut report = Report::open("latency", &arguments.options)?;
     report.configure("parallelism", arguments.parallelism);
     report.configure("users", arguments.users);
@@ -67,8 +61,7 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             compare(arguments, case, &mut report)?;
         }
     }
-    report.finish()?;
-    Ok(())
+    Ok(report.finish()?)
 }
 
 /// What one run of one contestant gave, in microseconds.

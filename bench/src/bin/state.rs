@@ -11,7 +11,7 @@ use thalweg::config::Share;
 use thalweg::prelude::*;
 use thalweg::sink::Blackhole;
 use thalweg_bench::engine::Session;
-use thalweg_bench::report::{Options, Quartiles, Report};
+use thalweg_bench::report::{self, Options, Quartiles, Report};
 use thalweg_bench::rocks::{BareLoop, Load, Random, VALUE_BYTES};
 
 /// Compare state ten times its memory with a bare loop of RocksDB
@@ -38,16 +38,10 @@ struct Row {
 }
 
 fn main() -> ExitCode {
-    match measure(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit(measure(&Arguments::parse()))
 }
 
-fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+fn measure(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let mut report = Report::open("state", &arguments.options)?;
     let few = if arguments.options.quick { 200_000 } else { 4_000_000 };
     let load = Load { keys: arguments.keys.unwrap_or(few), batch: arguments.batch };
@@ -84,8 +78,7 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         report.void(format!("only {} rows have left memory", state.evicted));
     }
     report.ratio("state/bare", &pairs);
-    report.finish()?;
-    Ok(())
+    Ok(report.finish()?)
 }
 
 /// Changes the row of one key with each record: of every key once, then of keys at random.

@@ -12,7 +12,7 @@ use thalweg::config::Idle;
 use thalweg_bench::bare::Bare;
 use thalweg_bench::engine::{self, Job};
 use thalweg_bench::handwritten::{self, Mode};
-use thalweg_bench::report::{Options, Quartiles, Report};
+use thalweg_bench::report::{self, Options, Quartiles, Report};
 use thalweg_bench::workload;
 
 /// Events of the runs whose digests are compared: all in one hour of event time.
@@ -32,14 +32,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match measure(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit(measure(&Arguments::parse()))
 }
 
 fn measure(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
@@ -63,8 +56,7 @@ fn measure(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         }
         rates(arguments, name, &workload, &mut report)?;
     }
-    // A short run on a busy machine says that the bench works, not what it measures.
-    Ok(report.finish()? || arguments.options.quick)
+    Ok(report.finish()?)
 }
 
 fn by_hand(arguments: &Arguments, workload: &workload::Options) -> handwritten::Config {

@@ -31,8 +31,12 @@ const WAKE_EARLY: u64 = 80_000;
 /// more than what the buffer carries.
 const SPIN_FOR_ROOM: u64 = 10;
 
-/// A turn of so many nanoseconds asks the system whether it had the CPU all the time.
-const LONG_TURN: u64 = 20_000;
+/// After a turn of so many nanoseconds the system is asked whether it had its CPU all the time: a
+/// call that only long turns can afford.
+const LONG_TURN: u64 = 100_000;
+
+/// Less is the difference between two clocks.
+const LEAST_ABSENCE: u64 = 1_000;
 
 /// What the watching thread asks of a core.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,7 +202,7 @@ impl Driver {
             if did_work {
                 metrics.busy_nanos.add(gap);
                 metrics.turns.record(gap - absent, 1);
-                if absent >= LONG_TURN {
+                if absent >= LEAST_ABSENCE {
                     metrics.absences.record(absent, 1);
                 }
             } else {

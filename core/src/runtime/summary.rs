@@ -33,7 +33,7 @@ pub struct Summary {
     pub latency: Histogram<u64>,
     /// Nanoseconds of turns that did something, while they had their CPU.
     pub turns: Histogram<u64>,
-    /// Nanoseconds for which such a turn was without its CPU; from 20 µs on.
+    /// Nanoseconds for which such a turn was without its CPU; asked of turns from 100 µs on.
     pub absences: Histogram<u64>,
     /// Nanoseconds of turns that did nothing: the machine's hiccups.
     pub hiccups: Histogram<u64>,

@@ -57,7 +57,7 @@ const EPOCH_SHIFT: u32 = 8;
 pub(super) struct Line {
     /// The whole hash of the key, so that a rehash needs no keys.
     pub(super) hash: u64,
-    /// Flags in the low byte, the epoch above; 0 for a line that was never used.
+    /// Flags in the low byte, the epoch above; 0 for an empty line.
     meta: u64,
     pub(super) payload: [MaybeUninit<u8>; PAYLOAD_BYTES],
 }
