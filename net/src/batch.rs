@@ -15,6 +15,7 @@
 
 mod page;
 mod serializer;
+mod view;
 mod writer;
 
 use rkyv::api::low::{LowDeserializer, LowValidator};
@@ -22,8 +23,9 @@ use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Failure;
 use rkyv::{Archive, Deserialize, Serialize};
 
-pub use page::{Page, PageView};
+pub use page::Page;
 pub use serializer::PageSerializer;
+pub use view::{PageView, RecordView};
 pub use writer::{PageFull, PageWriter};
 
 /// Bytes of a directory entry.

@@ -19,7 +19,7 @@ pub mod ring;
 
 mod sync;
 
-pub use batch::{Head, Page, PageFull, PageView, PageWriter, Slot};
+pub use batch::{Head, Page, PageFull, PageView, PageWriter, RecordView, Slot};
 pub use channel::{InputChannel, OutputChannel};
 pub use doorbell::Doorbell;
 pub use error::ChannelError;

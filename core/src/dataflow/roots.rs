@@ -86,14 +86,15 @@ impl<T: Record, N: Feed<T>> PageConsumer<T> for Decoding<N> {
             if self.core.pressure.get() {
                 return Ok(index);
             }
-            let head = page.head(index);
+            let record = page.at(index);
+            let head = record.head();
             let watermark = run.watermark(head);
             if watermark > self.watermark {
                 self.watermark = watermark;
                 self.next.watermark(watermark)?;
             }
             let stamp = Stamp { timestamp: head.timestamp, origin: head.origin };
-            self.next.feed(page.record(index), stamp)?;
+            self.next.feed(record.record(), stamp)?;
         }
         Ok(run.range.end)
     }

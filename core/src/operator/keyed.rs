@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::rc::Rc;
 
-use thalweg_net::PageView;
+use thalweg_net::{PageView, RecordView};
 
 use super::{Blame, Feed, SplitEvent};
 use crate::Result;
@@ -30,23 +30,22 @@ pub(crate) fn ahead<T: Record>(page: &PageView<'_, T>, index: usize) -> Range<us
     index + AHEAD..(index + AHEAD + 1).min(page.len())
 }
 
-/// The record whose line is there by now, and what lies behind it may be asked for.
+/// The hash of the record whose line is there by now, and what lies behind it may be asked for.
 #[inline(always)]
-pub(crate) fn near<T: Record>(page: &PageView<'_, T>, index: usize) -> Option<usize> {
-    let near = index + AHEAD / 2;
-    (near < page.len()).then_some(near)
+pub(crate) fn near<T: Record>(page: &PageView<'_, T>, index: usize) -> Option<u64> {
+    page.get(index + AHEAD / 2).map(|near| near.head().hash)
 }
 
 /// The key of a record on a page.
 #[inline]
-pub(crate) fn key_of<'a, T: Record>(page: &PageView<'a, T>, index: usize) -> KeyRef<'a> {
-    KeyRef { hash: page.head(index).hash, bytes: page.key(index) }
+pub(crate) fn key_of<'a, T: Record>(record: RecordView<'a, T>) -> KeyRef<'a> {
+    KeyRef { hash: record.head().hash, bytes: record.key() }
 }
 
 /// The stamp of a record on a page.
 #[inline]
-pub(crate) fn stamp_of<T: Record>(page: &PageView<'_, T>, index: usize) -> Stamp {
-    let head = page.head(index);
+pub(crate) fn stamp_of<T: Record>(record: RecordView<'_, T>) -> Stamp {
+    let head = record.head();
     Stamp { timestamp: head.timestamp, origin: head.origin }
 }
 
@@ -112,7 +111,7 @@ where
             for later in ahead(page, index) {
                 store.prefetch(page.head(later).hash);
             }
-            ready &= store.ready(key_of(page, index));
+            ready &= store.ready(key_of(page.at(index)));
         }
         store.ask();
         Ok(ready)
@@ -135,25 +134,29 @@ where
 
     fn consume(&mut self, page: &PageView<'_, T>, run: Run) -> Result<usize> {
         let FlatMapWithState { name, core, store, user, .. } = &mut self.operator;
+        let page = *page;
         for index in run.range.clone() {
             if core.pressure.get() {
                 return Ok(index);
             }
-            let watermark = run.watermark(page.head(index));
+            let record = page.at(index);
+            let watermark = run.watermark(record.head());
             if watermark > self.watermark {
                 self.watermark = watermark;
                 self.next.watermark(watermark)?;
             }
-            for later in ahead(page, index) {
-                store.prefetch(page.head(later).hash);
+            if let Some(later) = page.get(index + AHEAD) {
+                store.prefetch(later.head().hash);
             }
-            if let Some(next) = near(page, index).filter(|_| S::IS_DEEP) {
-                store.prefetch_entry(page.head(next).hash);
+            if S::IS_DEEP
+                && let Some(hash) = near(&page, index)
+            {
+                store.prefetch_entry(hash);
             }
-            let stamp = stamp_of(page, index);
-            let (key, value, new) = store.get_or_insert_with(key_of(page, index), S::default);
+            let stamp = stamp_of(record);
+            let (key, value, new) = store.get_or_insert_with(key_of(record), S::default);
             let before = if std::mem::needs_drop::<(K, S)>() { owned(key, value, new) } else { 0 };
-            let outputs = Blame::call(name, || user(key, page.record(index), value));
+            let outputs = Blame::call(name, || user(key, record.record(), value));
             if std::mem::needs_drop::<(K, S)>() {
                 let change = owned(key, value, false) as isize - before as isize;
                 store.adjust_heap(change);

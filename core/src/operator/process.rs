@@ -241,14 +241,15 @@ where
         let mut ready = true;
         for index in from..page.len() {
             states.prefetch(ahead(page, index).map(|later| page.head(later).hash));
-            ready &= states.ready(key_of(page, index));
+            ready &= states.ready(key_of(page.at(index)));
         }
         states.ask();
         Ok(ready)
     }
 
     fn hold(&self, page: &PageView<'_, T>, from: usize, held: &mut Held) {
-        (from..page.len()).for_each(|index| self.operator.states.hold(key_of(page, index), held));
+        let keys = (from..page.len()).map(|index| key_of(page.at(index)));
+        keys.for_each(|key| self.operator.states.hold(key, held));
     }
 
     fn hold_timers(&self, held: &mut Held) {
@@ -270,19 +271,20 @@ where
     fn consume(&mut self, page: &PageView<'_, T>, run: Run) -> Result<usize> {
         let mut taken = run.range.end;
         for index in run.range.clone() {
-            let watermark = run.watermark(page.head(index));
+            let record = page.at(index);
+            let watermark = run.watermark(record.head());
             if self.operator.core.pressure.get() || !self.follow(watermark)? {
                 taken = index;
                 break;
             }
             self.prefetch(page, ahead(page, index));
-            if let Some(next) = near(page, index) {
-                self.operator.states.prefetch_entry(page.head(next).hash);
+            if let Some(hash) = near(page, index) {
+                self.operator.states.prefetch_entry(hash);
             }
-            let stamp = stamp_of(page, index);
-            let (key, watermark) = (key_of(page, index), self.operator.watermark);
+            let stamp = stamp_of(record);
+            let (key, watermark) = (key_of(record), self.operator.watermark);
             self.call(key, stamp, stamp.timestamp, watermark, |process, cx| {
-                process.process(page.record(index), cx)
+                process.process(record.record(), cx)
             })?;
         }
         self.downstream.tell(self.operator.watermark)?;

@@ -10,7 +10,7 @@ mod trigger;
 use std::ops::Range;
 use std::rc::Rc;
 
-use thalweg_net::PageView;
+use thalweg_net::{PageView, RecordView};
 use thalweg_state::{Key, KeyRef, State, key};
 
 use super::aggregate::AggregateFn;
@@ -121,8 +121,8 @@ where
     N: Feed<U>,
 {
     #[inline]
-    fn take(&mut self, page: &PageView<'_, T>, index: usize) -> Result<()> {
-        let stamp = stamp_of(page, index);
+    fn take(&mut self, record: RecordView<'_, T>) -> Result<()> {
+        let stamp = stamp_of(record);
         if stamp.timestamp == MIN {
             return Err(no_timestamp());
         }
@@ -134,10 +134,10 @@ where
             let window = self.windows[at];
             if cleanup_time(&window, lateness) > watermark {
                 late = false;
-                self.add(page, index, window)?;
+                self.add(record, window)?;
             }
         }
-        if late { self.refuse(page.record(index), stamp) } else { Ok(()) }
+        if late { self.refuse(record.record(), stamp) } else { Ok(()) }
     }
 
     #[cold]
@@ -155,9 +155,9 @@ where
 
     /// Adds a record to one of its windows.
     #[inline]
-    fn add(&mut self, page: &PageView<'_, T>, index: usize, window: TimeWindow) -> Result<()> {
-        let key = key_of(page, index);
-        let stamp = stamp_of(page, index);
+    fn add(&mut self, record: RecordView<'_, T>, window: TimeWindow) -> Result<()> {
+        let key = key_of(record);
+        let stamp = stamp_of(record);
         let operator = &mut self.operator;
         let Settings { trigger, aggregate, emit, lateness_ms, .. } = &mut operator.settings;
         let row_key = self.row.in_namespace::<K>(key, window.start);
@@ -166,7 +166,7 @@ where
         let before = if new { 0 } else { row.owned(pair) };
         let mut cx = TriggerContext::new(operator.watermark, new, &mut self.wanted);
         let result = Blame::call(&operator.name, || {
-            aggregate.add(&mut row.acc, page.record(index));
+            aggregate.add(&mut row.acc, record.record());
             trigger.on_element(stamp.timestamp, &window, &mut row.trigger, &mut cx)
         });
         let change = row.owned(pair) as isize - before as isize;
@@ -291,7 +291,8 @@ where
         let mut ready = true;
         for index in from..page.len() {
             self.prefetch(page, ahead(page, index));
-            ready &= self.ready(key_of(page, index), page.head(index).timestamp);
+            let record = page.at(index);
+            ready &= self.ready(key_of(record), record.head().timestamp);
         }
         self.operator.store.ask();
         Ok(ready)
@@ -347,7 +348,7 @@ where
             }
             self.operator.watermark = watermark;
             self.prefetch(page, ahead(page, index));
-            let taken = self.take(page, index);
+            let taken = self.take(page.at(index));
             taken.map_err(|error| error.in_operator(&self.operator.name))?;
         }
         self.downstream.tell(self.operator.watermark)?;

@@ -11,15 +11,15 @@ use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::slice;
 
-use rkyv::Deserialize;
 use rkyv::api::check_pos_with_context;
-use rkyv::rancor::{Failure, Strategy};
+use rkyv::rancor::Failure;
 use rkyv::validation::Validator;
 use rkyv::validation::archive::ArchiveValidator;
 
 use crate::error::ChannelError;
 use crate::pool::{BUFFER_BYTES_MAX, Buffer};
 
+use super::view::PageView;
 use super::{ENTRY_BYTES, Entry, Head, Slot};
 
 /// How deep a record from elsewhere may nest: validation recurses, and a stack is finite.
@@ -146,7 +146,7 @@ impl Page {
             self.type_name(),
             type_name::<T>()
         );
-        PageView { page: self, records: PhantomData }
+        PageView::new(self)
     }
 
     /// Name of the type of the records.
@@ -209,10 +209,19 @@ impl Page {
     fn entry(&self, record: usize) -> &Entry {
         assert!(record < self.count(), "record {record} of a page of {}", self.count());
         // SAFETY: as in `entries`, and the record is below the count.
-        unsafe {
-            let end = self.buffer.start().as_ptr().add(self.buffer.capacity()).cast::<Entry>();
-            &*end.sub(record + 1)
-        }
+        unsafe { &*self.directory_end().sub(record + 1) }
+    }
+
+    /// First byte of the payload.
+    #[inline]
+    pub(super) fn start(&self) -> *const u8 {
+        self.buffer.start().as_ptr()
+    }
+
+    /// Where the directory ends, and the buffer: the entry of record `i` is the `i + 1`th in front.
+    #[inline]
+    pub(super) fn directory_end(&self) -> *const Entry {
+        self.start().wrapping_add(self.buffer.capacity()).cast()
     }
 
     #[inline]
@@ -268,76 +277,4 @@ pub(super) fn is_record<T: Slot>(bytes: &[u8]) -> bool {
     let archive = ArchiveValidator::with_max_depth(bytes, Some(NESTING_MAX));
     let mut validator = Validator::new(archive, ());
     check_pos_with_context::<T::Archived, _, Failure>(bytes, root, &mut validator).is_ok()
-}
-
-/// A page seen as a batch of records of one type.
-pub struct PageView<'a, T: Slot> {
-    page: &'a Page,
-    records: PhantomData<fn() -> T>,
-}
-
-impl<'a, T: Slot> PageView<'a, T> {
-    /// Records on the page.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.page.count()
-    }
-
-    /// Whether the page holds no record.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.page.count == 0
-    }
-
-    /// The head of a record.
-    ///
-    /// # Panics
-    /// If the page holds no such record; likewise for the other accessors.
-    #[inline]
-    pub fn head(&self, record: usize) -> &'a Head {
-        self.page.head(record)
-    }
-
-    /// The canonical bytes of a record's key.
-    #[inline]
-    pub fn key(&self, record: usize) -> &'a [u8] {
-        self.page.key(record)
-    }
-
-    /// The archived record where it lies.
-    #[inline]
-    pub fn archived(&self, record: usize) -> &'a T::Archived {
-        let entry = self.page.entry(record);
-        // SAFETY: the page holds records of `T`, compared when the view was made, and the entry's
-        // root is the aligned position of a valid one, as written or as checked.
-        unsafe { &*self.page.buffer.start().as_ptr().add(entry.root as usize).cast() }
-    }
-
-    /// The record as a plain value; a few loads if its size is fixed.
-    #[inline]
-    pub fn record(&self, record: usize) -> T {
-        match self.archived(record).deserialize(Strategy::wrap(&mut ())) {
-            Ok(value) => value,
-            Err(Failure) => undecodable::<T>(record),
-        }
-    }
-}
-
-impl<T: Slot> Clone for PageView<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T: Slot> Copy for PageView<'_, T> {}
-
-impl<T: Slot> fmt::Debug for PageView<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.page.fmt(f)
-    }
-}
-
-#[cold]
-fn undecodable<T>(record: usize) -> ! {
-    panic!("record {record} is a valid archived {} but cannot be decoded", type_name::<T>())
 }
