@@ -71,8 +71,7 @@ impl<T: Record> Exchange<T> {
         let head = Head { hash, timestamp: stamp.timestamp, watermark: 0, origin: stamp.origin };
         let mut channels = self.channels.borrow_mut();
         let channel = &mut channels[to];
-        channel.write(head, key, record)?;
-        if !channel.has_credit() {
+        if !channel.write(head, key, record)? {
             self.core.pressure.set(true);
         }
         Ok(())

@@ -44,6 +44,8 @@ pub struct OutputChannel<T: Slot> {
     borrowed_usual: u64,
     /// Free bytes that the open page needs to be worth a credit: as many as its first record took.
     record_bytes: usize,
+    /// With so many free bytes the open page is a credit for sure; without them one has to look.
+    sure_above: usize,
     /// Watermark that the next record is stamped with.
     watermark: i64,
     /// Watermark of the last queued frame that carries one.
@@ -80,6 +82,7 @@ impl<T: Slot> OutputChannel<T> {
             open_borrowed: false,
             borrowed_usual: 0,
             record_bytes: 0,
+            sure_above: usize::MAX,
             watermark: i64::MIN,
             announced: i64::MIN,
             idle: false,
@@ -92,21 +95,23 @@ impl<T: Slot> OutputChannel<T> {
         }
     }
 
-    /// Writes a record, stamped with the channel's watermark.
+    /// Writes a record, stamped with the channel's watermark; returns whether the channel [has
+    /// credit](Self::has_credit) for one more.
     ///
-    /// Never refuses for lack of credit, since a task cannot stop inside a record: it borrows. The
-    /// task must look at [`has_credit`](Self::has_credit) before it takes the next one.
+    /// Never refuses for lack of credit, since a task cannot stop inside a record: it borrows. It
+    /// must not take the next one until there is credit.
     #[inline(always)]
-    pub fn write(&mut self, head: Head, key: &[u8], record: &T) -> Result<(), ChannelError> {
+    pub fn write(&mut self, head: Head, key: &[u8], record: &T) -> Result<bool, ChannelError> {
         // Stamped twice, once for each path: one head whose address the slow path takes would be
         // built in memory and read back in wider pieces, which stalls every record.
         let watermark = self.watermark;
         if let Some(page) = &mut self.open
             && page.push(Head { watermark, ..head }, key, record).is_ok()
         {
-            return Ok(());
+            return Ok(page.free_bytes() >= self.sure_above || self.has_credit());
         }
-        self.write_elsewhere(Head { watermark, ..head }, key, record)
+        self.write_elsewhere(Head { watermark, ..head }, key, record)?;
+        Ok(self.has_credit())
     }
 
     /// Moves the channel's watermark forward. It rides with the next page, or leaves with the next
@@ -300,6 +305,8 @@ impl<T: Slot> OutputChannel<T> {
             return self.write_large(head, key, record);
         }
         self.record_bytes = page.capacity() - page.free_bytes();
+        let sure = !borrowed && self.counts.borrowed == 0;
+        self.sure_above = if sure { self.record_bytes } else { usize::MAX };
         self.counts.open = 1;
         self.open_borrowed = borrowed;
         self.open = Some(page);

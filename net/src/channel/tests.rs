@@ -20,7 +20,9 @@ fn output(credits: usize) -> Output {
 }
 
 fn write(channel: &mut Output, record: &[u8]) -> Result<(), ChannelError> {
-    channel.write(Head::default(), b"key", &record.to_vec())
+    let has_credit = channel.write(Head::default(), b"key", &record.to_vec())?;
+    assert_eq!(has_credit, channel.has_credit(), "{channel:?}");
+    Ok(())
 }
 
 fn frame(sequence: u64, body: Body) -> Frame {
