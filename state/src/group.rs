@@ -54,6 +54,8 @@ pub fn default_max_parallelism(parallelism: u32) -> u32 {
 #[derive(Clone, Debug)]
 pub struct OwnerTable {
     owners: Box<[u16]>,
+    /// The groups' number minus one if it is a power of two, else 0.
+    mask: u64,
     parallelism: u32,
 }
 
@@ -64,7 +66,9 @@ impl OwnerTable {
         let owners = (0..max_parallelism)
             .map(|group| owner(group as u16, parallelism, max_parallelism) as u16)
             .collect();
-        Self { owners, parallelism }
+        let groups = u64::from(max_parallelism);
+        let mask = if groups.is_power_of_two() { groups - 1 } else { 0 };
+        Self { owners, mask, parallelism }
     }
 
     /// Number of key groups.
@@ -82,7 +86,10 @@ impl OwnerTable {
     /// The group of a key with this hash.
     #[inline]
     pub fn group(&self, hash: u64) -> u16 {
-        key_group(hash, self.max_parallelism())
+        match self.mask {
+            0 => key_group(hash, self.max_parallelism()),
+            mask => (hash & mask) as u16,
+        }
     }
 
     /// The core that owns `group`.

@@ -30,6 +30,7 @@ impl<T: 'static, C: Chain<T>> Chain<T> for AssignTimestamps<C, T> {
             emitted: MIN,
             emitted_at: 0,
             idle: false,
+            steady: false,
             next,
         });
     }
@@ -45,6 +46,9 @@ struct AssignFeed<T, N> {
     emitted: Timestamp,
     emitted_at: u64,
     idle: bool,
+    /// Whether a record of the current split is taken without a further look: nothing is idle, and
+    /// nobody asks when the last one came. Looked at anew after every event.
+    steady: bool,
     next: N,
 }
 
@@ -73,6 +77,23 @@ impl<T, N: Feed<T>> AssignFeed<T, N> {
     fn only_split(&mut self) {
         self.add(u32::MAX);
         self.current = self.splits.len() - 1;
+    }
+
+    /// A record of the current split has come: it is not idle.
+    #[inline(never)]
+    fn wake(&mut self) -> Result<()> {
+        if self.current >= self.splits.len() {
+            self.only_split();
+        }
+        if self.idle {
+            self.idle = false;
+            self.next.idle(false)?;
+        }
+        let split = &mut self.splits[self.current];
+        split.idle = false;
+        split.last_record = self.core.now();
+        self.steady = self.strategy.idle_after.is_none();
+        Ok(())
     }
 
     fn add(&mut self, id: u32) {
@@ -159,19 +180,10 @@ impl<T: 'static, N: Feed<T>> Feed<T> for AssignFeed<T, N> {
     #[inline(always)]
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
         let stamp = self.stamped(&record, stamp)?;
-        if self.current >= self.splits.len() {
-            self.only_split();
+        if !self.steady {
+            self.wake()?;
         }
-        if self.idle {
-            self.idle = false;
-            self.next.idle(false)?;
-        }
-        let split = &mut self.splits[self.current];
-        if self.strategy.idle_after.is_some() {
-            split.last_record = self.core.now();
-            split.idle = false;
-        }
-        let moved = split.generator.observe(stamp.timestamp);
+        let moved = self.splits[self.current].generator.observe(stamp.timestamp);
         self.next.feed(record, stamp)?;
         if moved && self.strategy.emission == Emission::EveryRecord {
             self.emit()?;
@@ -189,6 +201,7 @@ impl<T: 'static, N: Feed<T>> Feed<T> for AssignFeed<T, N> {
     }
 
     fn idle(&mut self, idle: bool) -> Result<()> {
+        self.steady = false;
         if self.idle == idle {
             return Ok(());
         }
@@ -197,6 +210,7 @@ impl<T: 'static, N: Feed<T>> Feed<T> for AssignFeed<T, N> {
     }
 
     fn split(&mut self, event: SplitEvent) -> Result<()> {
+        self.steady = false;
         match event {
             SplitEvent::Added(id) => self.add(id),
             SplitEvent::Current(id) => {
@@ -287,6 +301,7 @@ mod tests {
                 emitted: MIN,
                 emitted_at: 0,
                 idle: false,
+                steady: false,
                 next: Recorder(Rc::clone(&out)),
             };
             (0..splits).for_each(|id| feed.split(SplitEvent::Added(id)).unwrap());

@@ -1,6 +1,6 @@
 //! The end of a chain that leads into a sink.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::Core;
@@ -21,33 +21,46 @@ pub(crate) struct Writing<W> {
     name: Rc<str>,
     core: Rc<Core>,
     writer: RefCell<W>,
-    /// Due times of the batch's records, equal neighbours counted together.
+    /// The due time of the batch's last record, and how many in a row have it.
+    origin: Cell<(u64, u64)>,
+    /// Due times of the batch's records before those, equal neighbours counted together.
     origins: RefCell<Vec<(u64, u64)>>,
 }
 
 impl<W> Writing<W> {
     pub(crate) fn new(name: Rc<str>, core: Rc<Core>, writer: W) -> Self {
-        Self { name, core, writer: RefCell::new(writer), origins: RefCell::default() }
+        let (origin, origins) = (Cell::default(), RefCell::default());
+        Self { name, core, writer: RefCell::new(writer), origin, origins }
     }
 
     #[inline(always)]
     fn note_origin(&self, origin: u64) {
-        let mut origins = self.origins.borrow_mut();
-        match origins.last_mut() {
-            Some((last, count)) if *last == origin => *count += 1,
-            _ => origins.push((origin, 1)),
+        let (last, count) = self.origin.get();
+        if last == origin {
+            self.origin.set((last, count + 1));
+        } else {
+            self.turn_origin(origin);
+        }
+    }
+
+    #[inline(never)]
+    fn turn_origin(&self, origin: u64) {
+        let before = self.origin.replace((origin, 1));
+        if before.1 > 0 {
+            self.origins.borrow_mut().push(before);
         }
     }
 
     /// The batch has passed the sink: its latencies end now.
     fn record_latencies(&self) {
-        let mut origins = self.origins.borrow_mut();
-        if origins.is_empty() {
+        let last = self.origin.take();
+        if last.1 == 0 {
             return;
         }
+        let mut origins = self.origins.borrow_mut();
         let now = self.core.refresh_nanos();
         let mut records = 0;
-        for (origin, count) in origins.drain(..) {
+        for (origin, count) in origins.drain(..).chain([last]) {
             self.core.metrics.latency.record(now.saturating_sub(origin), count);
             records += count;
         }

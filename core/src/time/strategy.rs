@@ -94,27 +94,25 @@ impl<T> Clone for WatermarkStrategy<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Generator {
     delay_ms: i64,
-    watermark: Timestamp,
+    /// The largest timestamp so far.
+    newest: Timestamp,
 }
 
 impl Generator {
     pub(crate) fn new(delay_ms: i64) -> Self {
-        Self { delay_ms, watermark: MIN }
+        Self { delay_ms, newest: MIN }
     }
 
-    /// Takes a record's timestamp into account; true if the watermark moved.
+    /// Takes a record's timestamp into account; true if it is the largest so far.
     #[inline]
     pub(crate) fn observe(&mut self, timestamp: Timestamp) -> bool {
-        let watermark = timestamp.saturating_sub(self.delay_ms).saturating_sub(1);
-        let moved = watermark > self.watermark;
-        if moved {
-            self.watermark = watermark;
-        }
+        let moved = timestamp > self.newest;
+        self.newest = self.newest.max(timestamp);
         moved
     }
 
     pub(crate) fn watermark(&self) -> Timestamp {
-        self.watermark
+        self.newest.saturating_sub(self.delay_ms).saturating_sub(1)
     }
 }
 

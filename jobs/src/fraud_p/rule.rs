@@ -43,8 +43,9 @@ impl Profile {
     /// A purchase of an older hour counts in the newest one: this rule has no lateness.
     #[inline]
     pub fn judge(&mut self, ts_ms: i64, amount_cents: i64) -> Verdict {
-        let hour = ts_ms - ts_ms % HOUR_MS;
-        if hour > self.hour_start {
+        // `hour_start` is a whole hour: this is when the purchase's own hour is a later one.
+        if ts_ms >= self.hour_start.saturating_add(HOUR_MS) {
+            let hour = ts_ms - ts_ms % HOUR_MS;
             (self.hour_start, self.tx_count_1h, self.total_1h) = (hour, 0, 0);
         }
         self.tx_count_1h += 1;
