@@ -68,7 +68,13 @@ impl Distribution {
 
 /// An order-independent digest of hashes, kept by a core.
 #[derive(Debug, Default)]
-pub struct Fingerprint(Cell<FingerprintValue>);
+pub struct Fingerprint {
+    // Between the two sums, which would otherwise be added as one vector, put together for each
+    // hash.
+    sum: Cell<u64>,
+    xor: Cell<u64>,
+    count: Cell<u64>,
+}
 
 /// The value of a [`Fingerprint`]: equal for equal multisets of hashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,16 +91,14 @@ impl Fingerprint {
     /// Takes a hash in.
     #[inline]
     pub fn fold(&self, hash: u64) {
-        let mut value = self.0.get();
-        value.count += 1;
-        value.sum = value.sum.wrapping_add(hash);
-        value.xor ^= hash;
-        self.0.set(value);
+        self.sum.set(self.sum.get().wrapping_add(hash));
+        self.xor.set(self.xor.get() ^ hash);
+        self.count.set(self.count.get() + 1);
     }
 
     /// The digest so far.
     pub fn value(&self) -> FingerprintValue {
-        self.0.get()
+        FingerprintValue { count: self.count.get(), sum: self.sum.get(), xor: self.xor.get() }
     }
 }
 

@@ -234,17 +234,20 @@ impl<K: Key, V> Table<K, V> {
             let pair = self.pair_mut(place);
             return Slot { key: &pair.key, value: &mut pair.value, changed_in };
         }
-        self.slot_anew(key, epoch, make)
+        self.slot_anew(key.hash, key.bytes, epoch, make)
     }
 
-    /// The part of [`slot_with`](Self::slot_with) that new keys and rehashes take.
+    /// The part of [`slot_with`](Self::slot_with) that new keys and rehashes take; the key comes in
+    /// pieces, which stay in registers.
     #[inline(never)]
     fn slot_anew(
         &mut self,
-        key: KeyRef<'_>,
+        hash: u64,
+        bytes: &[u8],
         epoch: u64,
         make: impl FnOnce() -> Made<V>,
     ) -> Slot<'_, K, V> {
+        let key = KeyRef { hash, bytes };
         self.rehash_some();
         let (place, changed_in) = match self.find(key) {
             Some(place) => (place, Some(self.mark(place, epoch))),

@@ -61,15 +61,21 @@ struct Split {
 
 impl<T, N: Feed<T>> AssignFeed<T, N> {
     #[inline(always)]
-    fn stamped(&self, record: &T, stamp: Stamp) -> Result<Stamp> {
-        let timestamp = match &self.strategy.timestamps {
-            Some(read) => Blame::call(&self.name, || read(record, stamp.timestamp)),
-            None => stamp.timestamp,
+    fn stamped(&self, record: T, stamp: Stamp) -> Result<(T, Stamp)> {
+        let Some(read) = &self.strategy.timestamps else {
+            return self.checked(record, stamp);
         };
-        if timestamp == MIN {
-            return Err(no_timestamp(&self.name));
+        // The record has an address in here only: elsewhere it may stay in registers.
+        let timestamp = Blame::call(&self.name, || read(&record, stamp.timestamp));
+        self.checked(record, Stamp { timestamp, ..stamp })
+    }
+
+    #[inline(always)]
+    fn checked(&self, record: T, stamp: Stamp) -> Result<(T, Stamp)> {
+        match stamp.timestamp {
+            MIN => Err(no_timestamp(&self.name)),
+            _ => Ok((record, stamp)),
         }
-        Ok(Stamp { timestamp, ..stamp })
     }
 
     /// Without a source in front (behind a union or an exchange) everything is one split.
@@ -179,7 +185,7 @@ impl<T, N: Feed<T>> AssignFeed<T, N> {
 impl<T: 'static, N: Feed<T>> Feed<T> for AssignFeed<T, N> {
     #[inline(always)]
     fn feed(&mut self, record: T, stamp: Stamp) -> Result<()> {
-        let stamp = self.stamped(&record, stamp)?;
+        let (record, stamp) = self.stamped(record, stamp)?;
         if !self.steady {
             self.wake()?;
         }

@@ -167,7 +167,7 @@ impl<K: Key, V: Row> Store<K, V> {
         let cold = &mut self.cold;
         match &mut self.rows {
             Rows::Plain(table) => {
-                let slot = table.slot_with(key, epoch, || match cold {
+                let slot = table.slot_with(key, epoch, move || match cold {
                     None => Made::New(init()),
                     Some(cold) => cold.make(key, init),
                 });
