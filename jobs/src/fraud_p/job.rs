@@ -95,6 +95,9 @@ pub struct Verdict {
     pub fraud: bool,
 }
 
+/// Room for more users is made when they come.
+const EXPECTED_MAX: u64 = 1 << 22;
+
 /// Builds the job.
 ///
 /// # Errors
@@ -130,14 +133,21 @@ pub fn verdicts_into<S: Sink<Verdict>>(flow: &Dataflow, options: &Options, sink:
     generator = set(generator, options.generate, Generator::records);
     generator = set(generator, options.rate, Generator::rate);
     generator = set(generator, options.splits, Generator::splits);
+    let profiles = ValueSpec::new("profile").expect_keys(expected_users(flow, options));
     match options.assign {
-        Assign::Index => judge(flow.source("purchases", generator), sink),
+        Assign::Index => judge(flow.source("purchases", generator), profiles, sink),
         Assign::User => {
             let by_user = generator.assign_by(|purchase: &Purchase| purchase.user);
-            judge(flow.source("purchases", by_user), sink);
+            judge(flow.source("purchases", by_user), profiles, sink);
         }
     }
     Ok(())
+}
+
+/// How many users a core is to judge, as far as that is worth knowing before.
+fn expected_users(flow: &Dataflow, options: &Options) -> usize {
+    let users = options.users.min(options.generate.unwrap_or(u64::MAX)).min(EXPECTED_MAX);
+    users as usize / flow.parallelism()
 }
 
 fn set<G, V>(generator: G, value: Option<V>, apply: impl FnOnce(G, V) -> G) -> G {
@@ -147,7 +157,7 @@ fn set<G, V>(generator: G, value: Option<V>, apply: impl FnOnce(G, V) -> G) -> G
     }
 }
 
-fn judge<C, S>(purchases: Stream<Purchase, C>, sink: S)
+fn judge<C, S>(purchases: Stream<Purchase, C>, profiles: ValueSpec<Profile>, sink: S)
 where
     C: thalweg::operator::Chain<Purchase>,
     S: Sink<Verdict>,
@@ -158,7 +168,7 @@ where
         .map(enrich)
         .name("enrich")
         .key_by(|purchase| purchase.user)
-        .flat_map_with_state("judge", ValueSpec::new("profile"), |_, purchase, profile| {
+        .flat_map_with_state("judge", profiles, |_, purchase, profile| {
             Some(verdict(&purchase, profile))
         })
         .sink("verdicts", sink);
