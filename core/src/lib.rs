@@ -19,7 +19,7 @@
 //! thalweg::run_local(|flow: &Dataflow, args: &Args| job(flow, args), 1).unwrap();
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate self as thalweg;
 

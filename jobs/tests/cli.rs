@@ -165,6 +165,32 @@ fn what_flink_needs_and_this_does_not_is_said() {
     assert!(text(&run.stderr).contains("no job manager"), "{}", text(&run.stderr));
 }
 
+/// RocksDB's constructors need the CPU of the build, so a check in `main` would come too late.
+#[test]
+fn an_older_processor_gets_its_sentence_before_any_constructor_runs() {
+    if !cfg!(all(target_arch = "x86_64", target_feature = "avx2")) {
+        return;
+    }
+    let program = std::fs::read(env!("CARGO_BIN_EXE_thalweg")).unwrap();
+    let number = |at: u64, bytes: usize| {
+        let field = &program[at as usize..at as usize + bytes];
+        field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    };
+    // The section headers of a 64-bit ELF file, and of those the type SHT_PREINIT_ARRAY.
+    let (first, bytes, count) = (number(0x28, 8), number(0x3a, 2), number(0x3c, 2));
+    let mut sections = (0..count).map(|index| first + index * bytes);
+    let before = sections.find(|at| number(at + 4, 4) == 16);
+    assert_eq!(before.map(|at| number(at + 0x20, 8)), Some(8), "the check runs first");
+
+    for emulator in ["qemu-x86_64-static", "qemu-x86_64"] {
+        let words = ["-cpu", "Nehalem", env!("CARGO_BIN_EXE_thalweg"), "--version"];
+        if let Ok(old) = Command::new(emulator).args(words).output() {
+            assert_eq!(old.status.code(), Some(7), "{old:?}");
+            assert!(text(&old.stderr).starts_with("error[THW-0701]: "), "{old:?}");
+        }
+    }
+}
+
 #[test]
 fn a_signal_stops_in_order_with_a_summary_and_its_exit_code() {
     for (signal, exit) in [("INT", 130), ("TERM", 143)] {

@@ -78,6 +78,10 @@ pub trait ColdTier {
     /// Memory of the runs that were given and whose [`Answer::Stored`] was not yet taken, in bytes.
     fn backlog_bytes(&self) -> usize;
 
+    /// Memory of all runs and fetches that it has, be they under way or kept to be filled again, in
+    /// bytes; without that of the stored rows and of what finds them.
+    fn buffer_bytes(&self) -> usize;
+
     /// Reads one row and waits for it: a miss that nobody foresaw.
     ///
     /// # Errors

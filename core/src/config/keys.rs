@@ -123,9 +123,9 @@ const JOB: &[Key] = &[
         Directory,
         "state-home",
         Effect::Works,
-        "Where jobs keep their files: for now cold state, which is removed at the end; \
-         `state-home`: `$XDG_STATE_HOME/thalweg`. A job's own directory is \
-         `<data.dir>/<job-id>`.",
+        "Where jobs keep their files: for now cold state, which is removed at the end, or when \
+         the next run starts if the job was killed; `state-home`: `$XDG_STATE_HOME/thalweg`. A \
+         job's own directory is `<data.dir>/<job-id>`.",
         &[],
     )),
 ];
@@ -249,8 +249,10 @@ const STATE: &[Key] = &[
         "0.4",
         Effect::Works,
         "Memory for state of the whole process, shared equally by its cores: a size, or a fraction \
-         of `memory.limit`. What does not fit goes to the cold tier; where there is none it stays \
-         in memory, and a line says so once.",
+         of `memory.limit`. Tables, timers, what is on its way to and from the cold tier, and the \
+         cold tier's write buffers and cache (about a sixth) count; its compactions and the \
+         system's page cache do not. What does not fit goes to the cold tier; where there is none \
+         it stays in memory, and a line says so once.",
         &[flink("taskmanager.memory.managed.fraction")],
     ),
     key(

@@ -1,11 +1,21 @@
 //! An older CPU gets a sentence instead of a crash.
 //!
 //! The program is compiled for x86-64-v3. `is_x86_feature_detected!` says yes to whatever the
-//! compiler was told to assume, so the CPU itself is asked, before anything else runs.
+//! compiler was told to assume, so the CPU itself is asked, before anything else runs: also before
+//! the constructors of linked C++ code, which is RocksDB's and made for the same CPUs.
+#![allow(unsafe_code)]
+
+/// The loader calls what stands here before any constructor.
+// SAFETY: the section holds pointers to functions of this type; `check` unwinds never and needs
+// nothing that a constructor makes.
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+#[used]
+#[unsafe(link_section = ".preinit_array")]
+static CHECK_FIRST: extern "C" fn() = check;
 
 /// Ends the process with a sentence if the CPU lacks what the program was compiled for.
 #[inline(never)]
-pub(super) fn check() {
+pub(super) extern "C" fn check() {
     #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
     if !has_what_was_assumed() {
         use std::io::Write;

@@ -96,6 +96,7 @@ where
     let clock = MachineClock::new();
     let nodes = mesh(options.parallelism, graph.channels(), &options.runtime.network)?;
     let scratch = Scratch::new(options);
+    scratch.sweep();
     let (voices, ear) = ear();
     let mut cores = Vec::new();
     for ((index, node), cpu) in nodes.into_iter().enumerate().zip(cpus) {

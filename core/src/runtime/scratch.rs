@@ -1,7 +1,10 @@
 //! Where the state of each core goes that does not fit into its memory.
 //!
 //! The cold tier's directory is scratch: made when state first exceeds its budget, removed when the
-//! run ends. A run within its budget touches no file.
+//! run ends; what a run has left that was killed goes when the next one starts. A run within its
+//! budget makes no file.
+
+mod claim;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thalweg_net::Doorbell;
 
+use self::claim::Claim;
 use super::{RunOptions, SideCpus};
 use crate::config::{Backend, state_home};
 use crate::state::{OpenTier, StateMemory};
@@ -25,10 +29,16 @@ struct Shared {
     backend: Backend,
     /// Whether it was said that the budget is exceeded.
     warned: Arc<AtomicBool>,
-    /// Directories of cores that hold cold state of this run.
-    opened: Mutex<Vec<PathBuf>>,
+    /// Directories of cores that hold cold state of this run, and its claim on them.
+    opened: Mutex<Opened>,
     #[cfg(feature = "rocksdb")]
     rocks: rocks::Shared,
+}
+
+#[derive(Default)]
+struct Opened {
+    claim: Option<Claim>,
+    cores: Vec<PathBuf>,
 }
 
 impl Scratch {
@@ -71,7 +81,8 @@ impl Scratch {
 
     #[cfg(feature = "rocksdb")]
     fn table(&self, bytes: usize) -> usize {
-        bytes - self.0.rocks.bytes_per_core().min(bytes / 2)
+        // A turn may add some rows above the bound before tasks with state stop.
+        bytes - self.0.rocks.bytes_per_core().min(bytes / 2) - bytes / 16
     }
 
     #[cfg(not(feature = "rocksdb"))]
@@ -83,9 +94,10 @@ impl Scratch {
     fn tier(&self, cpus: &SideCpus, doorbell: &Doorbell) -> Option<OpenTier> {
         let (scratch, cpus, doorbell) = (self.clone(), cpus.clone(), doorbell.clone());
         Some(std::rc::Rc::new(move |core| {
+            scratch.claim()?;
             let directory = scratch.directory().join(format!("core-{core}"));
             let tier = scratch.0.rocks.open(core, &directory, &cpus, doorbell.clone())?;
-            scratch.opened().push(directory);
+            scratch.opened().cores.push(directory);
             Ok(tier)
         }))
     }
@@ -95,26 +107,58 @@ impl Scratch {
         None
     }
 
+    /// Tells other runs that the directory is in use.
+    #[cfg(feature = "rocksdb")]
+    fn claim(&self) -> Result<(), thalweg_state::cold::ColdError> {
+        let mut opened = self.opened();
+        if opened.claim.is_none() {
+            let claim = Claim::new(&self.0.job);
+            opened.claim = Some(claim.map_err(|error| {
+                let directory = self.directory();
+                let what = format!("cannot claim the directory {}: {error}", directory.display());
+                thalweg_state::cold::ColdError::new(what)
+                    .with_hint("set data.dir to a directory that can be written")
+            })?);
+        }
+        Ok(())
+    }
+
+    /// Removes the cold state of runs that were killed, here or anywhere below the same directory.
+    pub(crate) fn sweep(&self) {
+        let Some(home) = self.0.job.parent() else { return };
+        let (runs, errors) = claim::sweep(home);
+        if runs > 0 {
+            let home = home.display();
+            tracing::warn!("removed cold state that {runs} killed run(s) had left in {home}");
+        }
+        for error in errors {
+            tracing::warn!("cannot remove cold state that a killed run has left in {error}");
+        }
+    }
+
+    #[cfg(feature = "rocksdb")]
     fn directory(&self) -> PathBuf {
         self.0.job.join("state")
     }
 
-    fn opened(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+    fn opened(&self) -> MutexGuard<'_, Opened> {
         self.0.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes what the run has left; its tiers are closed. What another process keeps under the
     /// same name is left alone.
     pub(crate) fn remove(&self) {
-        for directory in self.opened().drain(..).filter(|directory| directory.exists()) {
+        let Opened { claim, cores } = std::mem::take(&mut *self.opened());
+        for directory in cores.into_iter().filter(|directory| directory.exists()) {
             if let Err(error) = std::fs::remove_dir_all(&directory) {
                 let directory = directory.display();
                 tracing::warn!("cannot remove the directory of cold state {directory}: {error}");
             }
         }
         // The directories above go, too, unless something else is kept there.
-        let _ = std::fs::remove_dir(self.directory());
-        let _ = std::fs::remove_dir(&self.0.job);
+        if let Some(claim) = claim {
+            claim.release();
+        }
     }
 }
 
@@ -185,7 +229,7 @@ mod rocks {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "rocksdb"))]
 mod tests {
     use super::*;
 
@@ -200,10 +244,12 @@ mod tests {
             (scratch.directory().join("core-0"), scratch.directory().join("core-1"));
         [&theirs, &own].iter().for_each(|path| std::fs::create_dir_all(path).unwrap());
         std::fs::write(theirs.join("000007.sst"), "rows").unwrap();
-        scratch.opened().push(own.clone());
+        scratch.claim().unwrap();
+        scratch.opened().cores.push(own.clone());
         scratch.remove();
         assert!(theirs.join("000007.sst").exists() && !own.exists());
         std::fs::remove_dir_all(&theirs).unwrap();
+        scratch.claim().unwrap();
         scratch.remove();
         assert!(directory.exists() && !directory.join("same").exists(), "empty ones go, too");
         std::fs::remove_dir(directory).unwrap();

@@ -23,6 +23,10 @@ pub(crate) type OpenTier = Rc<dyn Fn(usize) -> Result<Box<dyn ColdTier>, ColdErr
 /// Answers that a turn takes at most.
 const ANSWERS_PER_TURN: usize = 8;
 
+/// Bytes of a run, at most, where the budget is small and where it is large.
+const RUN_BYTES_MIN: usize = 16 << 10;
+const RUN_BYTES_MAX: usize = 1 << 20;
+
 /// Bytes of a table's line.
 const LINE_BYTES: usize = 64;
 
@@ -143,10 +147,11 @@ impl Budget {
         self.used.get()
     }
 
-    /// Bytes above the bound as of the last turn, but for a little that slabs may take.
+    /// Bytes as of the last turn that had better leave: it takes turns until the first ones do, so
+    /// that begins a little below the bound.
     pub(crate) fn excess(&self) -> usize {
         let limit = self.limit.get();
-        self.used.get().saturating_sub(limit.saturating_add(limit / 32))
+        self.used.get().saturating_sub(limit - limit / 16)
     }
 
     /// How many rows may be asked for ahead of the page that is being read: few of those that fit.
@@ -164,11 +169,13 @@ impl Budget {
     /// Whether more is in use than even a turn may add.
     pub(crate) fn is_overdrawn(&self) -> bool {
         let limit = self.limit.get();
-        self.used.get() > limit.saturating_add(limit / 8)
+        self.used.get() > limit.saturating_add(limit / 16)
     }
 
-    /// Takes note of what is in use; true if rows may have to leave.
-    pub(crate) fn measure(&self, used: usize) -> bool {
+    /// Takes note of what tables use; with what is on its way between them and the cold tier that
+    /// is what is in use. True if rows may have to leave.
+    pub(crate) fn measure(&self, tables: usize) -> bool {
+        let used = tables + self.buffer_bytes();
         self.used.set(used);
         self.counts.measure(used);
         let limit = self.limit.get();
@@ -181,6 +188,20 @@ impl Budget {
         self.room.set(limit.saturating_sub(used));
         // Below a third each table can still double.
         self.eager.get() || used > limit / 3
+    }
+
+    /// Memory of runs and fetches that the cold tier has, and of those that are kept for it.
+    fn buffer_bytes(&self) -> usize {
+        let Some(tier) = &*self.tier.borrow() else { return 0 };
+        let spare = self.spare.borrow();
+        let spare =
+            spare.iter().map(|(fetch, rows)| fetch.capacity_bytes() + rows.capacity_bytes());
+        tier.buffer_bytes() + spare.sum::<usize>()
+    }
+
+    /// Bytes of a run, at most, but for its last row: three of a state may be on their way.
+    pub(crate) fn run_bytes_max(&self) -> usize {
+        (self.limit.get() / 32).clamp(RUN_BYTES_MIN, RUN_BYTES_MAX)
     }
 
     #[cold]
@@ -255,10 +276,10 @@ impl Budget {
         self.tier(|tier| tier.fetch(fetch));
     }
 
-    /// Takes an answered fetch back, for its memory.
+    /// Takes an answered fetch back, for its memory, where there is room for it.
     pub(crate) fn recycle(&self, fetch: Fetch, rows: Rows) {
         let mut spare = self.spare.borrow_mut();
-        if spare.len() < SPARE_MAX {
+        if spare.len() < SPARE_MAX && self.excess() == 0 {
             spare.push((fetch, rows));
         }
     }

@@ -19,7 +19,7 @@ use crate::Result;
 use crate::runtime::Core;
 
 pub(crate) use leave::wanted;
-use leave::{Filling, Sent};
+use leave::{Filling, Sent, hash_bytes};
 
 /// A key that is not in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,9 +92,15 @@ impl<K: Key> Cold<K> {
         self.has_left
     }
 
-    /// Memory of the ghosts.
+    /// Memory of the ghosts, and of what is put together for the cold tier or awaited from it.
     pub(crate) fn bytes(&self) -> usize {
-        self.ghosts.bytes()
+        let asking = self.asking.as_ref();
+        let asking =
+            asking.map_or(0, |(fetch, hashes)| fetch.capacity_bytes() + hash_bytes(hashes));
+        let asked = self.asked.iter().map(|(_, hashes)| hash_bytes(hashes)).sum::<usize>();
+        let filling = self.filling.as_ref().map_or(0, Filling::bytes);
+        let sent = self.sent.iter().flatten().map(Sent::bytes).sum::<usize>();
+        self.ghosts.bytes() + asking + asked + filling + sent + self.value.capacity()
     }
 
     /// Whether a row can be used without waiting, be it that there is none; asks for it otherwise.

@@ -56,6 +56,12 @@ impl Fetch {
         self.ends.is_empty()
     }
 
+    /// Memory that it holds for keys and for rows, in bytes.
+    pub fn capacity_bytes(&self) -> usize {
+        let ends = self.ends.capacity() * size_of::<usize>();
+        self.arena.capacity() + ends + self.spare.capacity_bytes()
+    }
+
     /// The key that was added as number `index`, from 0.
     ///
     /// # Panics
@@ -105,6 +111,11 @@ impl Rows {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
+    }
+
+    /// Memory that it holds, in bytes.
+    pub fn capacity_bytes(&self) -> usize {
+        self.arena.capacity() + self.found.capacity() * size_of::<(usize, usize)>()
     }
 
     /// The value of the key that was added to the fetch as number `index`; `None` if there is none.

@@ -171,6 +171,11 @@ impl ColdTier for MemoryTier {
         self.runs.iter().map(Run::bytes).sum()
     }
 
+    fn buffer_bytes(&self) -> usize {
+        let runs = self.runs.iter().map(Run::capacity_bytes);
+        runs.chain(self.fetches.iter().map(Fetch::capacity_bytes)).sum()
+    }
+
     fn get(&mut self, column: ColumnId, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError> {
         match &self.fails {
             None => Ok(self.rows(column).get(key).cloned()),

@@ -39,6 +39,8 @@ pub struct RocksTier {
     done: Receiver<Done>,
     outstanding: usize,
     backlog_bytes: usize,
+    /// Memory of runs and fetches that are under way, as it was when they were given.
+    given_bytes: usize,
     /// A stored run, to be filled again.
     spare: Option<Run>,
     failed: Option<ColdError>,
@@ -54,7 +56,7 @@ const WRITER_NICE: i32 = 10;
 /// What the threads send back.
 enum Done {
     Stored { id: u64, bytes: usize, run: Run },
-    Fetched { fetch: Fetch, rows: Rows },
+    Fetched { fetch: Fetch, rows: Rows, given_bytes: usize },
     Failed(ColdError),
 }
 
@@ -98,7 +100,9 @@ impl RocksTier {
         let mut reader = Reader::new(Arc::clone(&store));
         let start = move || {
             Some(move |(column, mut fetch): (Arc<str>, Fetch)| {
-                reader.read(&column, &mut fetch).map(|rows| Done::Fetched { fetch, rows })
+                let given_bytes = fetch.capacity_bytes();
+                let rows = reader.read(&column, &mut fetch)?;
+                Ok(Done::Fetched { fetch, rows, given_bytes })
             })
         };
         let reader = Side::start(manner("read", 0), start, answers, wake)?;
@@ -110,6 +114,7 @@ impl RocksTier {
             done,
             outstanding: 0,
             backlog_bytes: 0,
+            given_bytes: 0,
             spare: None,
             failed: None,
             unanswered: false,
@@ -117,7 +122,8 @@ impl RocksTier {
     }
 
     fn fail(&mut self, error: ColdError) -> Answer {
-        (self.outstanding, self.backlog_bytes, self.spare) = (0, 0, None);
+        (self.outstanding, self.backlog_bytes, self.given_bytes) = (0, 0, 0);
+        self.spare = None;
         self.failed = Some(error.clone());
         Answer::Failed(error)
     }
@@ -156,6 +162,7 @@ impl ColdTier for RocksTier {
         if let Some(column) = self.admit(run.column) {
             self.outstanding += 1;
             self.backlog_bytes += run.bytes();
+            self.given_bytes += run.capacity_bytes();
             self.writer.order((column, run));
         }
     }
@@ -163,6 +170,7 @@ impl ColdTier for RocksTier {
     fn fetch(&mut self, fetch: Fetch) {
         if let Some(column) = self.admit(fetch.column) {
             self.outstanding += 1;
+            self.given_bytes += fetch.capacity_bytes();
             self.reader.order((column, fetch));
         }
     }
@@ -183,10 +191,14 @@ impl ColdTier for RocksTier {
         Some(match done {
             Done::Stored { id, bytes, run } => {
                 self.backlog_bytes -= bytes;
+                self.given_bytes -= run.capacity_bytes();
                 self.spare = Some(run).filter(|run| run.capacity_bytes() <= SPARE_BYTES_MAX);
                 Answer::Stored { run: id }
             }
-            Done::Fetched { fetch, rows } => Answer::Fetched { fetch, rows },
+            Done::Fetched { fetch, rows, given_bytes } => {
+                self.given_bytes -= given_bytes;
+                Answer::Fetched { fetch, rows }
+            }
             Done::Failed(error) => self.fail(error),
         })
     }
@@ -197,6 +209,10 @@ impl ColdTier for RocksTier {
 
     fn backlog_bytes(&self) -> usize {
         self.backlog_bytes
+    }
+
+    fn buffer_bytes(&self) -> usize {
+        self.given_bytes + self.spare.as_ref().map_or(0, Run::capacity_bytes)
     }
 
     fn get(&mut self, column: ColumnId, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError> {

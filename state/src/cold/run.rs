@@ -92,8 +92,8 @@ impl Run {
     }
 
     /// Memory that it holds, filled or not, in bytes.
-    #[cfg(feature = "rocksdb")]
-    pub(super) fn capacity_bytes(&self) -> usize {
+    #[inline]
+    pub fn capacity_bytes(&self) -> usize {
         self.arena.capacity() + self.rows.capacity() * size_of::<Place>()
     }
 

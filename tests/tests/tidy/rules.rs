@@ -33,6 +33,7 @@ const UNSAFE: &[&str] = &[
     "net/src/ring",
     "net/src/uring",
     "state/src/table",
+    "core/src/launch/cpu",
     "bench/src/handwritten",
     "bench/src/bin/handwritten",
 ];

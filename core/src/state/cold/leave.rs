@@ -21,9 +21,6 @@ const ROWS_ADDED: usize = 1024;
 /// Rows of a run, at most.
 const RUN_ROWS: usize = 4096;
 
-/// Bytes of a run, at most, but for its last row.
-const RUN_BYTES: usize = 1 << 20;
-
 /// Ghosts that are kept in any case.
 const GHOSTS_MIN: usize = 256;
 
@@ -38,6 +35,7 @@ pub(super) struct Filling {
     hashes: Vec<u64>,
     /// How many of its rows are in the table; the others are ghosts.
     rows: usize,
+    bytes_max: usize,
 }
 
 /// A run that is on its way, or has arrived.
@@ -63,7 +61,7 @@ struct Passed {
 
 impl Filling {
     fn is_full(&self) -> bool {
-        self.run.len() >= RUN_ROWS || self.run.bytes() >= RUN_BYTES
+        self.run.len() >= RUN_ROWS || self.run.bytes() >= self.bytes_max
     }
 
     /// Adds a row of the table.
@@ -86,6 +84,20 @@ impl Filling {
         key.with_encoded(|key| self.run.push(key, None));
         self.hashes.push(hash);
         Fate::Send(self.number)
+    }
+}
+
+impl Filling {
+    /// Memory that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.run.capacity_bytes() + hash_bytes(&self.hashes)
+    }
+}
+
+impl Sent {
+    /// Memory that it holds; the run itself is the cold tier's.
+    pub(super) fn bytes(&self) -> usize {
+        hash_bytes(&self.hashes)
     }
 }
 
@@ -155,7 +167,8 @@ impl<K: Key> Cold<K> {
     fn open(&self) -> Option<Filling> {
         let number = (1..=RUNS_MAX).find(|number| self.sent[usize::from(*number) - 1].is_none())?;
         let run = self.core.budget.run(self.column);
-        Some(Filling { number, run, hashes: Vec::new(), rows: 0 })
+        let bytes_max = self.core.budget.run_bytes_max();
+        Some(Filling { number, run, hashes: Vec::new(), rows: 0, bytes_max })
     }
 
     fn pass<R: Row>(
@@ -244,7 +257,7 @@ impl<K: Key> Cold<K> {
         let Some(filling) = self.filling.take_if(|filling| !filling.run.is_empty()) else {
             return;
         };
-        let Filling { number, run, hashes, rows } = filling;
+        let Filling { number, run, hashes, rows, .. } = filling;
         let sent = Sent { id: run.id, left: hashes.len(), hashes, rows };
         let before = self.sent[usize::from(number) - 1].replace(sent);
         debug_assert!(before.is_none(), "run {number} was under way");
@@ -303,6 +316,11 @@ impl<K: Key> Cold<K> {
         self.arrived.pop_front();
         !self.arrived.is_empty()
     }
+}
+
+/// Memory of hashes.
+pub(super) fn hash_bytes(hashes: &Vec<u64>) -> usize {
+    hashes.capacity() * size_of::<u64>()
 }
 
 /// How many rows of a table are to leave, when `leaving` of them are on their way out already. Once

@@ -289,8 +289,9 @@ fn values_sums_and_means_are_kept_per_key_until_cleared() {
             h.push((key, n), 0);
         }
         assert_eq!(h.outputs(), [(vec![], None, None)]);
-        // With cold rows, what is known of those that are not in the table takes a little, too.
-        let most = if options.cold { 2 * baseline } else { baseline };
+        // With cold rows, what is known of those that are not in the table takes a little, too, and
+        // so does a run that is put together.
+        let most = if options.cold { 2 * baseline + 4_096 } else { baseline };
         assert!(h.state_bytes() <= most, "{} of {baseline} bytes", h.state_bytes());
     }
 }
