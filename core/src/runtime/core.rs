@@ -16,6 +16,8 @@ pub struct Core {
     clock: Rc<dyn Clock>,
     nanos: Cell<u64>,
     wall: Cell<i64>,
+    /// Engine time until which the wall clock need not be read again.
+    wall_until: Cell<u64>,
     turn: Cell<u64>,
     /// When an operator wants to be told the time, in engine nanoseconds; `u64::MAX`: never.
     tick_at: Cell<u64>,
@@ -39,6 +41,7 @@ impl Core {
             clock,
             nanos: Cell::new(0),
             wall: Cell::new(0),
+            wall_until: Cell::new(0),
             turn: Cell::new(0),
             tick_at: Cell::new(u64::MAX),
             pressure: Cell::new(false),
@@ -99,8 +102,12 @@ impl Core {
 
     /// Reads both clocks anew: once per turn.
     pub(crate) fn refresh(&self) {
-        self.turn.set(self.refresh_nanos());
-        self.wall.set(self.clock.wall_millis());
+        let now = self.refresh_nanos();
+        self.turn.set(now);
+        if now >= self.wall_until.get() {
+            self.wall_until.set(now + self.clock.wall_lasts());
+            self.wall.set(self.clock.wall_millis());
+        }
         self.tick_at.set(u64::MAX);
     }
 }

@@ -274,7 +274,8 @@ impl Worker {
         Ok(self.tending)
     }
 
-    /// Runs each task; tells whether one did something, and whether one has more to do at once.
+    /// Runs each task; tells whether one did something, and whether one has more to do at once. Time
+    /// is read anew behind tasks that did something.
     fn run_tasks(&mut self) -> Result<(bool, bool)> {
         let (mut worked, mut behind) = (false, false);
         for &edge in &self.order {
@@ -283,7 +284,9 @@ impl Worker {
             let choked = self.choked && inner.state_bytes() > 0;
             if !inner.ended() && !choked && gate.ready()? {
                 self.core.pressure.set(false);
-                self.core.refresh_nanos();
+                if worked {
+                    self.core.refresh_nanos();
+                }
                 self.pulse.enter(gate.node);
                 let ran = Blame::call(&gate.name, || inner.run(self.budget));
                 let ran = ran.map_err(|error| error.in_operator(&gate.name))?;
@@ -299,7 +302,9 @@ impl Worker {
         for source in &mut self.sources {
             if source.ready()? {
                 self.core.pressure.set(false);
-                self.core.refresh_nanos();
+                if worked {
+                    self.core.refresh_nanos();
+                }
                 self.pulse.enter(source.node);
                 let ran = Blame::call(&source.name, || source.inner.run(budget));
                 worked |= ran.map_err(|error| error.in_operator(&source.name))?.worked();

@@ -12,7 +12,15 @@ pub trait Clock: Send + Sync {
     fn nanos(&self) -> u64;
     /// Milliseconds since the epoch; may jump.
     fn wall_millis(&self) -> i64;
+    /// For how many nanoseconds a reading of the wall clock stands for later ones: a core that
+    /// spins would otherwise spend a quarter of its time on it.
+    fn wall_lasts(&self) -> u64 {
+        0
+    }
 }
+
+/// A tenth of the wall clock's unit.
+const WALL_LASTS: u64 = 100_000;
 
 /// The machine's clock: the time-stamp counter, some 10 ns a reading.
 #[derive(Debug, Clone)]
@@ -47,6 +55,10 @@ impl Clock for MachineClock {
         let now = std::time::SystemTime::now();
         let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn wall_lasts(&self) -> u64 {
+        WALL_LASTS
     }
 }
 
