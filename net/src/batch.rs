@@ -13,6 +13,7 @@
 //! Invariant: records lie in order and do not overlap; what a record refers to lies between the end
 //! of the record before it and its own root.
 
+mod lent;
 mod page;
 mod serializer;
 mod view;
@@ -23,6 +24,7 @@ use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Failure;
 use rkyv::{Archive, Deserialize, Serialize};
 
+pub(crate) use lent::Lent;
 pub use page::Page;
 pub use serializer::PageSerializer;
 pub use view::{PageView, RecordView};

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::batch::{Head, PageWriter, Slot};
+use crate::batch::{Head, Lent, PageWriter, Slot};
 use crate::error::ChannelError;
 use crate::frame::{Body, ChannelId, Frame};
 use crate::pool::{BUFFER_BYTES_MAX, Buffer};
@@ -110,7 +110,7 @@ impl<T: Slot> OutputChannel<T> {
         {
             return Ok(page.free_bytes() >= self.sure_above || self.has_credit());
         }
-        self.write_elsewhere(Head { watermark, ..head }, key, record)?;
+        self.write_elsewhere(Head { watermark, ..head }, key, &Lent::new(record))?;
         Ok(self.has_credit())
     }
 
