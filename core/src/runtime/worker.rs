@@ -274,8 +274,8 @@ impl Worker {
         Ok(self.tending)
     }
 
-    /// Runs each task; tells whether one did something, and whether one has more to do at once. Time
-    /// is read anew behind tasks that did something.
+    /// Runs each task; tells whether one did something, and whether one has more to do at once.
+    /// Time is read anew behind tasks that did something.
     fn run_tasks(&mut self) -> Result<(bool, bool)> {
         let (mut worked, mut behind) = (false, false);
         for &edge in &self.order {
