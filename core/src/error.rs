@@ -85,6 +85,9 @@ impl Kind {
     }
 }
 
+/// The system's number for a process with as many open files as it may have.
+const EMFILE: i32 = 24;
+
 impl Error {
     /// An error of `kind` with what was attempted: lower case, no full stop.
     #[cold]
@@ -105,10 +108,24 @@ impl Error {
         Self::new(Kind::Usage, message)
     }
 
-    /// An input or output error with what was attempted.
+    /// An input or output error with what was attempted, and what to do about the usual causes.
     #[cold]
     pub fn io(attempt: impl Into<String>, source: std::io::Error) -> Self {
-        Self::new(Kind::Io, attempt).with_source(source)
+        use std::io::ErrorKind;
+        let hint = match source.kind() {
+            ErrorKind::PermissionDenied => Some("the user that runs this needs the right to it"),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("make room on that disk"),
+            ErrorKind::ReadOnlyFilesystem => Some("choose a place that can be written to"),
+            _ if source.raw_os_error() == Some(EMFILE) => {
+                Some("too many files are open: raise the limit (ulimit -n)")
+            }
+            _ => None,
+        };
+        let error = Self::new(Kind::Io, attempt).with_source(source);
+        match hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
     }
 
     /// An error of user code.
@@ -222,6 +239,16 @@ impl From<thalweg_state::KeyError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_io_error_says_what_to_do_about_its_cause() {
+        let denied = Error::io("cannot read \"a\"", std::io::Error::from_raw_os_error(13));
+        assert_eq!(denied.hint(), Some("the user that runs this needs the right to it"));
+        let many = Error::io("cannot read \"a\"", std::io::Error::from_raw_os_error(EMFILE));
+        assert!(many.hint().is_some_and(|hint| hint.contains("ulimit -n")), "{many:?}");
+        let broken = Error::io("cannot read \"a\"", std::io::Error::from_raw_os_error(5));
+        assert_eq!(broken.hint(), None);
+    }
 
     #[test]
     fn a_report_names_operator_core_cause_and_hint() {

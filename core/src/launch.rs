@@ -164,7 +164,10 @@ impl Launcher {
     /// The error for a command line that is none.
     fn refused(&self, program: &str, words: &[std::ffi::OsString], error: &clap::Error) -> Error {
         const VERBS: [&str; 6] = ["run", "plan", "info", "jobs", "demo", "config"];
-        let first = words.first().and_then(|word| word.to_str()).unwrap_or("");
+        // Flags for all verbs may stand in front of the verb.
+        let mut texts = words.iter().filter_map(|word| word.to_str());
+        let first = texts.clone().find(|word| VERBS.contains(word));
+        let first = first.or_else(|| texts.find(|word| !word.starts_with('-'))).unwrap_or("");
         let is_verb = VERBS.contains(&first);
         let verb = if is_verb { format!(" {first}") } else { String::new() };
         let refused = usage::refused("", error, &format!("{program}{verb} --help"));

@@ -58,6 +58,12 @@ fn every_mistake_has_its_sentence_hint_and_exit_code() {
     usage(&["run", "fraud-p", "--input", "x"], "--input", "follow `--`");
     usage(&["run", "fraud-p", "-p", "two"], "'two'", "run --help");
     usage(&["run", "fraud-p", "-p", "0"], "job.parallelism", "explain");
+    usage(&["-q", "run", "fraud-p", "-p", "two"], "'two'", "run --help");
+    let splits =
+        ["run", "fraud-p", "--", "--generate", "1", "--output", "blackhole", "--splits", "0"];
+    usage(&splits, "0 splits", "above 0");
+    let onto_file = ["run", "fraud-p", "--", "--generate", "1", "--output", "/proc/version"];
+    usage(&onto_file, "it is no directory", "name a directory");
     usage(&["run", "fraud-p", "--", "--users", "many"], "'many'", "--help");
     usage(&["run", "fraud-p", "--", "--outptu", "x"], "--outptu", "'--output'");
     usage(&["run", "fraud-p", "--"], "--output", "run fraud-p -- --help");

@@ -68,7 +68,8 @@ impl Layers {
         let origin = path.display().to_string();
         let data = Toml::file_exact(path).data().map_err(|error| {
             Error::usage(format!("cannot read the configuration {origin}"))
-                .with_source(std::io::Error::other(error.to_string().trim().to_owned()))
+                .with_source(std::io::Error::other(in_one_line(&error.to_string())))
+                .with_hint("a configuration is TOML: [section], then key = \"value\" lines")
         })?;
         let mut flat = Vec::new();
         for (_, dict) in data {
@@ -120,6 +121,16 @@ impl Provider for Layer {
         }
         Ok(Profile::Default.collect(dict))
     }
+}
+
+/// A parser's message without the picture of the line that it complains about.
+fn in_one_line(text: &str) -> String {
+    let is_picture = |line: &&str| {
+        line.split_once('|')
+            .is_some_and(|(number, _)| number.trim().chars().all(|char| char.is_ascii_digit()))
+    };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !is_picture(line));
+    lines.collect::<Vec<_>>().join(": ")
 }
 
 /// The files in the order in which they count.

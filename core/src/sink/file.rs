@@ -154,7 +154,8 @@ fn entries(directory: &Path) -> Result<Vec<String>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
             let shown = directory.display();
-            return Err(Error::usage(format!("cannot write to \"{shown}\": it is no directory")));
+            let error = Error::usage(format!("cannot write to \"{shown}\": it is no directory"));
+            return Err(error.with_hint("name a directory; it is made if it is not there"));
         }
         entries => entries.map_err(|error| failed("look into", directory, error))?,
     };

@@ -125,7 +125,8 @@ where
                 .with_hint("--rate takes a number above 0"));
         }
         if self.splits == Some(0) {
-            return Err(Error::usage("cannot generate in 0 splits"));
+            let error = Error::usage("cannot generate in 0 splits");
+            return Err(error.with_hint("--splits takes a number above 0"));
         }
         Ok(())
     }

@@ -118,8 +118,11 @@ fn open_at(position: &FilePosition) -> Result<File> {
 
 #[cold]
 fn failed(path: &str, error: std::io::Error) -> Error {
-    let kind = if error.kind() == ErrorKind::NotFound { Kind::NotFound } else { Kind::Io };
-    Error::new(kind, format!("cannot read \"{path}\"")).with_source(error)
+    let attempt = format!("cannot read \"{path}\"");
+    match error.kind() {
+        ErrorKind::NotFound => Error::new(Kind::NotFound, attempt).with_source(error),
+        _ => Error::io(attempt, error),
+    }
 }
 
 #[cold]
