@@ -38,14 +38,11 @@ pub struct OutputChannel<T: Slot> {
     buffer_size: usize,
     overdraft: u64,
     open: Option<PageWriter<T>>,
-    /// Whether the open page is a borrowed buffer.
-    open_borrowed: bool,
     /// Borrowed buffers of the usual size; the others are recognised by theirs.
     borrowed_usual: u64,
-    /// Free bytes that the open page needs to be worth a credit: as many as its first record took.
-    record_bytes: usize,
-    /// With so many free bytes the open page is a credit for sure; without them one has to look.
-    sure_above: usize,
+    /// Free bytes that the open page needs to be worth a credit: as many as its first record took;
+    /// a borrowed one is worth none.
+    room_bytes: usize,
     /// Watermark that the next record is stamped with.
     watermark: i64,
     /// Watermark of the last queued frame that carries one.
@@ -79,10 +76,8 @@ impl<T: Slot> OutputChannel<T> {
             buffer_size: free[0].capacity(),
             overdraft: overdraft as u64,
             open: None,
-            open_borrowed: false,
             borrowed_usual: 0,
-            record_bytes: 0,
-            sure_above: usize::MAX,
+            room_bytes: usize::MAX,
             watermark: i64::MIN,
             announced: i64::MIN,
             idle: false,
@@ -108,7 +103,8 @@ impl<T: Slot> OutputChannel<T> {
         if let Some(page) = &mut self.open
             && page.push(Head { watermark, ..head }, key, record).is_ok()
         {
-            return Ok(page.free_bytes() >= self.sure_above || self.has_credit());
+            let room = page.free_bytes() >= self.room_bytes;
+            return Ok(room && self.counts.borrowed == 0 || self.has_credit());
         }
         self.write_elsewhere(Head { watermark, ..head }, key, &Lent::new(record))?;
         Ok(self.has_credit())
@@ -175,7 +171,7 @@ impl<T: Slot> OutputChannel<T> {
     #[inline]
     pub fn has_credit(&self) -> bool {
         let room = match &self.open {
-            Some(page) => !self.open_borrowed && page.free_bytes() >= self.record_bytes,
+            Some(page) => page.free_bytes() >= self.room_bytes,
             None => false,
         };
         (room || !self.free.is_empty()) && self.counts.borrowed_bytes <= self.slack()
@@ -304,11 +300,9 @@ impl<T: Slot> OutputChannel<T> {
             self.untake(page.into_buffer(), borrowed);
             return self.write_large(head, key, record);
         }
-        self.record_bytes = page.capacity() - page.free_bytes();
-        let sure = !borrowed && self.counts.borrowed == 0;
-        self.sure_above = if sure { self.record_bytes } else { usize::MAX };
+        let record_bytes = page.capacity() - page.free_bytes();
+        self.room_bytes = if borrowed { usize::MAX } else { record_bytes };
         self.counts.open = 1;
-        self.open_borrowed = borrowed;
         self.open = Some(page);
         Ok(())
     }
@@ -321,7 +315,6 @@ impl<T: Slot> OutputChannel<T> {
             let mut page = PageWriter::new(self.borrow_buffer(bytes)?);
             if page.push(head, key, record).is_ok() {
                 self.counts.open = 1;
-                self.open_borrowed = true;
                 self.open = Some(page);
                 self.seal();
                 return Ok(());
