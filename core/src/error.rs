@@ -85,9 +85,6 @@ impl Kind {
     }
 }
 
-/// The system's number for a process with as many open files as it may have.
-const EMFILE: i32 = 24;
-
 impl Error {
     /// An error of `kind` with what was attempted: lower case, no full stop.
     #[cold]
@@ -111,12 +108,13 @@ impl Error {
     /// An input or output error with what was attempted, and what to do about the usual causes.
     #[cold]
     pub fn io(attempt: impl Into<String>, source: std::io::Error) -> Self {
+        use rustix::io::Errno;
         use std::io::ErrorKind;
         let hint = match source.kind() {
             ErrorKind::PermissionDenied => Some("the user that runs this needs the right to it"),
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("make room on that disk"),
             ErrorKind::ReadOnlyFilesystem => Some("choose a place that can be written to"),
-            _ if source.raw_os_error() == Some(EMFILE) => {
+            _ if source.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
                 Some("too many files are open: raise the limit (ulimit -n)")
             }
             _ => None,
@@ -242,12 +240,13 @@ mod tests {
 
     #[test]
     fn an_io_error_says_what_to_do_about_its_cause() {
-        let denied = Error::io("cannot read \"a\"", std::io::Error::from_raw_os_error(13));
+        use rustix::io::Errno;
+        let io = |errno: Errno| Error::io("cannot read \"a\"", errno.into());
+        let denied = io(Errno::ACCESS);
         assert_eq!(denied.hint(), Some("the user that runs this needs the right to it"));
-        let many = Error::io("cannot read \"a\"", std::io::Error::from_raw_os_error(EMFILE));
+        let many = io(Errno::MFILE);
         assert!(many.hint().is_some_and(|hint| hint.contains("ulimit -n")), "{many:?}");
-        let broken = Error::io("cannot read \"a\"", std::io::Error::from_raw_os_error(5));
-        assert_eq!(broken.hint(), None);
+        assert_eq!(io(Errno::IO).hint(), None);
     }
 
     #[test]

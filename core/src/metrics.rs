@@ -69,8 +69,7 @@ impl Distribution {
 /// An order-independent digest of hashes, kept by a core.
 #[derive(Debug, Default)]
 pub struct Fingerprint {
-    // Between the two sums, which would otherwise be added as one vector, put together for each
-    // hash.
+    // In this order, as neighbouring sums would be added as a vector that has to be put together.
     sum: Cell<u64>,
     xor: Cell<u64>,
     count: Cell<u64>,

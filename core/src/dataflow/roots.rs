@@ -8,11 +8,12 @@ use thalweg_net::PageView;
 use super::build::Flow;
 use crate::Result;
 use crate::graph::NodeId;
+use crate::operator::keyed::stamp_of;
 use crate::operator::{Chain, Feed, SplitEvent};
 use crate::record::Record;
 use crate::runtime::{Core, Gate, PageConsumer, Port, Reading, Run};
 use crate::source::Source;
-use crate::time::{MIN, Stamp, Timestamp};
+use crate::time::{MIN, Timestamp};
 
 /// A chain that begins at a source: reader and operators become one loop.
 pub struct SourceRoot<S> {
@@ -87,14 +88,12 @@ impl<T: Record, N: Feed<T>> PageConsumer<T> for Decoding<N> {
                 return Ok(index);
             }
             let record = page.at(index);
-            let head = record.head();
-            let watermark = run.watermark(head);
+            let watermark = run.watermark(record.head());
             if watermark > self.watermark {
                 self.watermark = watermark;
                 self.next.watermark(watermark)?;
             }
-            let stamp = Stamp { timestamp: head.timestamp, origin: head.origin };
-            self.next.feed(record.record(), stamp)?;
+            self.next.feed(record.record(), stamp_of(record))?;
         }
         Ok(run.range.end)
     }

@@ -108,8 +108,8 @@ where
         }
         let mut ready = true;
         for index in from..page.len() {
-            for later in ahead(page, index) {
-                store.prefetch(page.head(later).hash);
+            if let Some(later) = page.get(index + AHEAD) {
+                store.prefetch(later.head().hash);
             }
             ready &= store.ready(key_of(page.at(index)));
         }

@@ -12,8 +12,8 @@ pub trait Clock: Send + Sync {
     fn nanos(&self) -> u64;
     /// Milliseconds since the epoch; may jump.
     fn wall_millis(&self) -> i64;
-    /// For how many nanoseconds a reading of the wall clock stands for later ones: a core that
-    /// spins would otherwise spend a quarter of its time on it.
+    /// For how many nanoseconds a reading of the wall clock stands for later ones: it takes longer
+    /// than one of the counter, and a core that spins has nothing better to do than to repeat it.
     fn wall_lasts(&self) -> u64 {
         0
     }

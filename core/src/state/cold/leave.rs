@@ -60,6 +60,11 @@ struct Passed {
 }
 
 impl Filling {
+    /// Memory that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.run.capacity_bytes() + hash_bytes(&self.hashes)
+    }
+
     fn is_full(&self) -> bool {
         self.run.len() >= RUN_ROWS || self.run.bytes() >= self.bytes_max
     }
@@ -84,13 +89,6 @@ impl Filling {
         key.with_encoded(|key| self.run.push(key, None));
         self.hashes.push(hash);
         Fate::Send(self.number)
-    }
-}
-
-impl Filling {
-    /// Memory that it holds.
-    pub(super) fn bytes(&self) -> usize {
-        self.run.capacity_bytes() + hash_bytes(&self.hashes)
     }
 }
 
