@@ -10,6 +10,7 @@ pub mod cold;
 pub mod group;
 pub mod key;
 pub mod macros;
+pub mod segment;
 pub mod table;
 pub mod timers;
 pub mod ttl;

@@ -15,6 +15,7 @@
 mod access;
 mod cold;
 mod entry;
+mod journal;
 mod lines;
 mod pair;
 mod rehash;
@@ -32,6 +33,7 @@ use crate::key::{Key, KeyRef};
 
 pub use cold::{Candidate, Fate, Made};
 pub use entry::{Entry, Occupied, Slot, Vacant};
+pub use journal::{EncodeValue, Journal, StreamHash};
 pub use room::Room;
 pub use walk::{EntryRef, Iter};
 
@@ -70,6 +72,8 @@ pub struct Table<K: Key, V> {
     /// Entries removed since next to nothing was left in the table.
     sparse_for: usize,
     heap_bytes: isize,
+    /// What changed, for those who ask for it by epoch.
+    journal: Option<Box<Journal<K, V>>>,
     owns: PhantomData<Pair<K, V>>,
 }
 
@@ -88,6 +92,7 @@ impl<K: Key, V> Table<K, V> {
             in_turns: false,
             sparse_for: 0,
             heap_bytes: 0,
+            journal: None,
             owns: PhantomData,
         }
     }
@@ -282,7 +287,7 @@ impl<K: Key, V> Table<K, V> {
     pub fn remove(&mut self, key: KeyRef<'_>) -> Option<V> {
         self.rehash_some();
         let place = self.find(key)?;
-        let pair = self.take(place);
+        let pair = self.remove_at(place);
         self.shrink_if_sparse();
         Some(pair.value)
     }

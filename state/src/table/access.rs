@@ -164,6 +164,9 @@ impl<K: Key, V> Table<K, V> {
         let line = self.line_mut(place);
         let before = line.epoch();
         line.occupy(epoch);
+        if before != epoch {
+            self.note_change(place, before);
+        }
         before
     }
 
@@ -199,6 +202,9 @@ impl<K: Key, V> Table<K, V> {
         let line = self.line_mut(place);
         line.hash = key.hash;
         line.occupy(epoch);
+        if epoch != 0 {
+            self.note_new(key.hash);
+        }
         place
     }
 
@@ -210,6 +216,20 @@ impl<K: Key, V> Table<K, V> {
         let index = self.lines.free(hash);
         self.live += 1;
         Place { index, in_old: false }
+    }
+
+    /// Removes an entry for good.
+    #[inline]
+    pub(super) fn remove_at(&mut self, place: Place) -> Pair<K, V> {
+        self.note_removal(place);
+        self.take(place)
+    }
+
+    /// Takes an entry out that the cold tier has.
+    #[inline]
+    pub(super) fn leave_from(&mut self, place: Place) -> Pair<K, V> {
+        self.note_leave(place);
+        self.take(place)
     }
 
     /// Takes an entry out of the table.

@@ -81,18 +81,12 @@ impl<K: Key, V> Table<K, V> {
         self.rehash_some();
         debug_assert!(self.find(key).is_none(), "key {:02x?} is there", key.bytes);
         let pair = Pair { key: decode(key.bytes), value };
-        self.restore_pair(key, 0, pair, heap_bytes);
+        self.restore_pair(key, pair, heap_bytes);
     }
 
-    fn restore_pair(
-        &mut self,
-        key: KeyRef<'_>,
-        epoch: u64,
-        pair: Pair<K, V>,
-        heap: usize,
-    ) -> Place {
+    fn restore_pair(&mut self, key: KeyRef<'_>, pair: Pair<K, V>, heap: usize) -> Place {
         self.heap_bytes += (pair.key.heap_bytes() + heap) as isize;
-        let place = self.insert_pair(key, epoch, pair);
+        let place = self.insert_pair(key, 0, pair);
         self.line_mut(place).set_restored();
         place
     }
@@ -113,7 +107,7 @@ impl<K: Key, V> Table<K, V> {
                 (place, None)
             }
             Made::Restored(value, heap) => {
-                let place = self.restore_pair(key, epoch, Pair { key: owner, value }, heap);
+                let place = self.restore_pair(key, Pair { key: owner, value }, heap);
                 (place, Some(self.mark(place, epoch)))
             }
         }
@@ -124,7 +118,7 @@ impl<K: Key, V> Table<K, V> {
         self.rehash_some();
         let place = self.find(key)?;
         let is_stored = self.lines_of(place).line(place.index).is_stored();
-        let pair = self.take(place);
+        let pair = self.remove_at(place);
         self.shrink_if_sparse();
         Some((pair.value, is_stored))
     }
@@ -157,7 +151,7 @@ impl<K: Key, V> Table<K, V> {
                 Fate::Age => self.line_mut(place).age(),
                 Fate::Leave => {
                     // Another one may be in the line now.
-                    drop(self.take(place));
+                    drop(self.leave_from(place));
                     continue;
                 }
                 Fate::Send(run) => self.line_mut(place).send_with(run),
@@ -215,7 +209,7 @@ impl<K: Key, V> Table<K, V> {
         if !leaves(self.candidate(place)) {
             return Probe::GoesOn;
         }
-        drop(self.take(place));
+        drop(self.leave_from(place));
         Probe::HasTaken
     }
 

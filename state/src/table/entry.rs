@@ -64,7 +64,7 @@ impl<'a, K: Key, V> Occupied<'a, K, V> {
 
     /// Removes the entry.
     pub fn remove(self) -> (K, V) {
-        let pair = self.table.take(self.place);
+        let pair = self.table.remove_at(self.place);
         self.table.shrink_if_sparse();
         (pair.key, pair.value)
     }

@@ -46,8 +46,11 @@ const RUN_SHIFT: u32 = 5;
 /// The number of that run; 0: it is on its way with none.
 const RUN: u64 = (super::RUNS_MAX as u64) << RUN_SHIFT;
 
+/// A segment, or a block that will be part of one, may hold the key's value.
+const NOTED: u64 = 128;
+
 /// What a change leaves alone.
-const KEPT: u64 = STORED | RUN;
+const KEPT: u64 = STORED | RUN | NOTED;
 
 /// Bits of `meta` below the epoch.
 const EPOCH_SHIFT: u32 = 8;
@@ -115,7 +118,33 @@ impl Line {
     /// Makes the entry one that is as the cold tier has it, last changed before all epochs.
     #[inline]
     pub(super) fn set_restored(&mut self) {
-        self.meta = STORED | REFERENCED | OCCUPIED;
+        self.meta = NOTED | STORED | REFERENCED | OCCUPIED;
+    }
+
+    /// Makes the entry one that segments hold as it is, and the cold tier not yet; `stored`: that
+    /// may hold an older one.
+    #[inline]
+    pub(super) fn set_replayed(&mut self, stored: bool) {
+        let stored = if stored { STORED } else { self.meta & STORED };
+        self.meta = NOTED | self.meta & RUN | stored | DIRTY | REFERENCED | OCCUPIED;
+    }
+
+    /// Whether segments may hold the key's value.
+    #[inline]
+    pub(super) fn is_noted(&self) -> bool {
+        self.meta & NOTED != 0
+    }
+
+    /// Notes that a block holds the entry as it was before its last change.
+    #[inline]
+    pub(super) fn note(&mut self) {
+        self.meta |= NOTED;
+    }
+
+    /// Notes that a block holds the entry as it is: nothing of it is left to encode.
+    #[inline]
+    pub(super) fn set_noted(&mut self) {
+        self.meta = self.meta & ((1 << EPOCH_SHIFT) - 1) | NOTED;
     }
 
     /// Notes that the entry, as it is, is on its way with a run.

@@ -65,7 +65,7 @@ impl<K: Key, V> Table<K, V> {
                 let pair = self.pair_mut(place);
                 if !keep(&pair.key, &mut pair.value) {
                     // Another one may be in the line now.
-                    drop(self.take(place));
+                    drop(self.remove_at(place));
                     continue;
                 }
             }

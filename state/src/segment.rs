@@ -1,0 +1,106 @@
+//! Segments: what changed in the state of a core in one epoch, as bytes.
+//!
+//! A segment is a header and *blocks*; a block belongs to one column (a declared state, or a set of
+//! timers) and lists operations in order: of two with the same key the later one counts, within a
+//! block, from block to block, and from segment to segment. Whoever replays all segments of a core
+//! from the first on has its state at the end of the last one. Pure bytes: no files, no clock.
+//!
+//! Numbers are little-endian. Segment: `TWSG`, version u16, 0u16, core u32, blocks u32, number u64,
+//! epoch u64, bytes of all blocks u64, XXH3 of what stands before u64. Block: `TWBK`, version u16,
+//! kind u8, 0u8, bytes of the name u32, bytes of the operations u32, puts u32, tombstones u32,
+//! fingerprint u64, name, operations, XXH3 of what stands before u64. Operation: 1 (put) or 2
+//! (tombstone) u8, hash of the stream's key u64, bytes of the key u32, bytes of the value u32, key,
+//! value.
+
+mod merge;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::rc::Rc;
+
+pub use merge::merge;
+pub use reader::{BlockReader, Blocks, Op, Ops, SegmentReader};
+pub use writer::{Block, BlockWriter, SegmentHeader};
+
+/// The version of both formats.
+const VERSION: u16 = 1;
+
+const SEGMENT_MAGIC: [u8; 4] = *b"TWSG";
+const BLOCK_MAGIC: [u8; 4] = *b"TWBK";
+
+/// Bytes of a segment in front of its blocks.
+const SEGMENT_HEAD: usize = 48;
+
+/// Bytes of a block in front of its column's name.
+const BLOCK_HEAD: usize = 32;
+
+/// Bytes of an operation in front of its key.
+const OP_HEAD: usize = 17;
+
+/// Bytes of a checksum.
+const CHECKSUM: usize = 8;
+
+const PUT: u8 = 1;
+const TOMBSTONE: u8 = 2;
+
+/// What the rows of a column are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ColumnKind {
+    /// Rows of a table: a row's key and its value.
+    Rows,
+    /// Timers of a set: the timer is the key, there is no value.
+    TimerSet,
+    /// Timers in the order of registration: timestamp and number, then whose timer it is.
+    TimerQueue,
+}
+
+impl ColumnKind {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Rows => 1,
+            Self::TimerSet => 2,
+            Self::TimerQueue => 3,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Rows),
+            2 => Some(Self::TimerSet),
+            3 => Some(Self::TimerQueue),
+            _ => None,
+        }
+    }
+}
+
+/// What the operations of a block belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name, unique on a core.
+    pub name: Rc<str>,
+    /// What its rows are.
+    pub kind: ColumnKind,
+    /// The shape of keys and values; bytes of another shape are not read.
+    pub fingerprint: u64,
+}
+
+/// Why bytes are not a segment, or segments do not go together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {attempted}: {found}\nhint: {hint}")]
+pub struct SegmentError {
+    /// What was attempted.
+    pub attempted: &'static str,
+    /// What was found.
+    pub found: String,
+    /// What can be done.
+    pub hint: &'static str,
+}
+
+const DAMAGED: &str = "the file is damaged or was cut short: restore from an older checkpoint";
+
+#[cold]
+fn damaged(attempted: &'static str, found: String) -> SegmentError {
+    SegmentError { attempted, found, hint: DAMAGED }
+}

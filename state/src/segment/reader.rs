@@ -1,0 +1,268 @@
+//! Reading: bytes are validated as a whole before any operation is handed out.
+//!
+//! Nothing is allocated by what a length says, and no bytes make it panic.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    BLOCK_HEAD, BLOCK_MAGIC, CHECKSUM, ColumnKind, OP_HEAD, PUT, SEGMENT_HEAD, SEGMENT_MAGIC,
+    SegmentError, SegmentHeader, TOMBSTONE, VERSION, damaged,
+};
+
+const SEGMENT: &str = "read a segment";
+const BLOCK: &str = "read a block of a segment";
+
+/// A segment whose head is right and whose length is the one that the head says.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentReader<'a> {
+    header: SegmentHeader,
+    count: u32,
+    body: &'a [u8],
+}
+
+impl<'a> SegmentReader<'a> {
+    /// Reads the head of a segment that takes up all of `bytes`.
+    ///
+    /// # Errors
+    /// They are none, or of a later version.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, SegmentError> {
+        let Some((head, body)) = bytes.split_at_checked(SEGMENT_HEAD) else {
+            return Err(damaged(SEGMENT, format!("{} bytes are less than a head", bytes.len())));
+        };
+        magic(SEGMENT, head, SEGMENT_MAGIC)?;
+        checksum(SEGMENT, head)?;
+        version(SEGMENT, head)?;
+        let length = u64_at(head, 32);
+        if length != body.len() as u64 {
+            let found = format!("{} bytes of blocks where the head says {length}", body.len());
+            return Err(damaged(SEGMENT, found));
+        }
+        let header = SegmentHeader {
+            core: u32_at(head, 8),
+            number: u64_at(head, 16),
+            epoch: u64_at(head, 24),
+        };
+        Ok(Self { header, count: u32_at(head, 12), body })
+    }
+
+    /// What the segment says of itself.
+    pub fn header(&self) -> SegmentHeader {
+        self.header
+    }
+
+    /// The blocks in order, each read when its turn comes; the last one is behind an error.
+    pub fn blocks(&self) -> Blocks<'a> {
+        Blocks { left: self.count, bytes: self.body }
+    }
+}
+
+/// The blocks of a segment; made by [`SegmentReader::blocks`].
+#[derive(Clone, Debug)]
+pub struct Blocks<'a> {
+    left: u32,
+    bytes: &'a [u8],
+}
+
+impl<'a> Iterator for Blocks<'a> {
+    type Item = Result<BlockReader<'a>, SegmentError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let ended = match (self.left, self.bytes.is_empty()) {
+            (0, true) => return None,
+            (0, false) => Err(format!("{} bytes behind the last block", self.bytes.len())),
+            (left, true) => Err(format!("{left} blocks are missing at its end")),
+            (_, false) => Ok(()),
+        };
+        let read = ended
+            .map_err(|found| damaged(SEGMENT, found))
+            .and_then(|()| BlockReader::read(&mut self.bytes));
+        match &read {
+            Ok(_) => self.left -= 1,
+            Err(_) => (self.left, self.bytes) = (0, &[]),
+        }
+        Some(read)
+    }
+}
+
+/// A block whose checksum, lengths and counts are right.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockReader<'a> {
+    name: &'a str,
+    kind: ColumnKind,
+    fingerprint: u64,
+    puts: u32,
+    tombstones: u32,
+    ops: &'a [u8],
+}
+
+impl<'a> BlockReader<'a> {
+    /// Reads a block off the front of `bytes`.
+    ///
+    /// # Errors
+    /// There is none, or one of a later version.
+    pub fn read(bytes: &mut &'a [u8]) -> Result<Self, SegmentError> {
+        let all = *bytes;
+        let Some((head, rest)) = all.split_at_checked(BLOCK_HEAD) else {
+            return Err(damaged(BLOCK, format!("{} bytes are less than a head", all.len())));
+        };
+        magic(BLOCK, head, BLOCK_MAGIC)?;
+        let (name, ops) = (u32_at(head, 8), u32_at(head, 12));
+        let length = BLOCK_HEAD as u64 + u64::from(name) + u64::from(ops) + CHECKSUM as u64;
+        if length > all.len() as u64 {
+            let found = format!("{} bytes where the head says {length}", all.len());
+            return Err(damaged(BLOCK, found));
+        }
+        checksum(BLOCK, &all[..length as usize])?;
+        version(BLOCK, head)?;
+        let (name, rest) = rest.split_at(name as usize);
+        let Some(kind) = ColumnKind::from_byte(head[6]) else {
+            return Err(damaged(BLOCK, format!("a column of the unknown kind {}", head[6])));
+        };
+        let Ok(name) = std::str::from_utf8(name) else {
+            return Err(damaged(BLOCK, "a column whose name is no text".to_owned()));
+        };
+        let block = Self {
+            name,
+            kind,
+            fingerprint: u64_at(head, 24),
+            puts: u32_at(head, 16),
+            tombstones: u32_at(head, 20),
+            ops: &rest[..ops as usize],
+        };
+        block.check()?;
+        *bytes = &all[length as usize..];
+        Ok(block)
+    }
+
+    /// Checks that operations fill the block and are as many as its head says.
+    fn check(&self) -> Result<(), SegmentError> {
+        let (mut puts, mut tombstones) = (0u64, 0u64);
+        let mut rest = self.ops;
+        while !rest.is_empty() {
+            match split_op(&mut rest) {
+                Some(Op { value: Some(_), .. }) => puts += 1,
+                Some(Op { value: None, .. }) => tombstones += 1,
+                None => {
+                    let at = self.ops.len() - rest.len();
+                    let found = format!("no operation at byte {at} of column {}", self.name);
+                    return Err(damaged(BLOCK, found));
+                }
+            }
+        }
+        if (puts, tombstones) != (u64::from(self.puts), u64::from(self.tombstones)) {
+            let found = format!(
+                "{puts} puts and {tombstones} tombstones of column {} where its head says {} and {}",
+                self.name, self.puts, self.tombstones
+            );
+            return Err(damaged(BLOCK, found));
+        }
+        Ok(())
+    }
+
+    /// The name of its column.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// What its rows are.
+    pub fn kind(&self) -> ColumnKind {
+        self.kind
+    }
+
+    /// The shape of its keys and values.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// How many operations it has.
+    pub fn len(&self) -> usize {
+        self.puts as usize + self.tombstones as usize
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its operations in order.
+    pub fn ops(&self) -> Ops<'a> {
+        Ops(self.ops)
+    }
+}
+
+/// The operations of a block; made by [`BlockReader::ops`].
+#[derive(Clone, Debug)]
+pub struct Ops<'a>(&'a [u8]);
+
+/// An operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Op<'a> {
+    /// The hash of the stream's key, by which its group is known.
+    pub key_hash: u64,
+    /// The row's key.
+    pub key: &'a [u8],
+    /// The row's value; `None`: it was removed.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for Ops<'a> {
+    type Item = Op<'a>;
+
+    fn next(&mut self) -> Option<Op<'a>> {
+        split_op(&mut self.0)
+    }
+}
+
+/// Takes an operation off the front of `bytes`; `None`: there is none.
+fn split_op<'a>(bytes: &mut &'a [u8]) -> Option<Op<'a>> {
+    let (head, rest) = bytes.split_at_checked(OP_HEAD)?;
+    let (key, rest) = rest.split_at_checked(u32_at(head, 9) as usize)?;
+    let (value, rest) = rest.split_at_checked(u32_at(head, 13) as usize)?;
+    let value = match head[0] {
+        PUT => Some(value),
+        TOMBSTONE if value.is_empty() => None,
+        _ => return None,
+    };
+    *bytes = rest;
+    Some(Op { key_hash: u64_at(head, 1), key, value })
+}
+
+fn magic(attempted: &'static str, head: &[u8], expected: [u8; 4]) -> Result<(), SegmentError> {
+    if head[..4] == expected {
+        return Ok(());
+    }
+    Err(damaged(attempted, format!("it starts with {:02x?}, not {expected:02x?}", &head[..4])))
+}
+
+/// Checks that the last bytes are the checksum of those before.
+fn checksum(attempted: &'static str, bytes: &[u8]) -> Result<(), SegmentError> {
+    let at = bytes.len() - CHECKSUM;
+    let (stored, computed) = (u64_at(bytes, at), xxh3_64(&bytes[..at]));
+    if stored == computed {
+        return Ok(());
+    }
+    let found = format!("its checksum is {computed:016x}, not {stored:016x}");
+    Err(damaged(attempted, found))
+}
+
+fn version(attempted: &'static str, head: &[u8]) -> Result<(), SegmentError> {
+    let version = u16::from_le_bytes([head[4], head[5]]);
+    if version == VERSION {
+        return Ok(());
+    }
+    let found = format!("its format has version {version}, not {VERSION}");
+    Err(SegmentError { attempted, found, hint: "use the version of Thalweg that wrote it" })
+}
+
+/// The number at `at`; the caller knows that it is there.
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut number = [0; 4];
+    number.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(number)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(number)
+}

@@ -1,0 +1,206 @@
+//! Writing: operations into blocks, blocks into a segment.
+//!
+//! Blocks are closed at a size that keeps the copying of growing memory and the checksum of a block
+//! within what a core can do between two batches.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    BLOCK_HEAD, BLOCK_MAGIC, CHECKSUM, Column, OP_HEAD, PUT, SEGMENT_HEAD, SEGMENT_MAGIC,
+    TOMBSTONE, VERSION,
+};
+use crate::CodecError;
+
+/// A block is closed when it has so many bytes; its last operation may lead beyond.
+const BLOCK_BYTES: usize = 128 << 10;
+
+/// A closed block: a column's operations, with head and checksum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block(Vec<u8>);
+
+impl Block {
+    /// Its bytes, as they stand in a segment.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Takes the operations of one column in order.
+#[derive(Debug)]
+pub struct BlockWriter {
+    column: Column,
+    open: Vec<u8>,
+    puts: u32,
+    tombstones: u32,
+    closed: Vec<Block>,
+}
+
+impl BlockWriter {
+    /// A writer without operations.
+    ///
+    /// # Panics
+    /// If the name has 4 GiB or more.
+    pub fn new(column: Column) -> Self {
+        assert!(u32::try_from(column.name.len()).is_ok(), "a name of {} bytes", column.name.len());
+        Self { column, open: Vec::new(), puts: 0, tombstones: 0, closed: Vec::new() }
+    }
+
+    /// What it writes for.
+    pub fn column(&self) -> &Column {
+        &self.column
+    }
+
+    /// Sets the value of a key; `value` appends its bytes.
+    ///
+    /// # Errors
+    /// Those of `value`; nothing is written then.
+    pub fn put(
+        &mut self,
+        key_hash: u64,
+        key: &[u8],
+        value: impl FnOnce(&mut Vec<u8>) -> Result<(), CodecError>,
+    ) -> Result<(), CodecError> {
+        let start = self.begin(PUT, key_hash, key);
+        let from = self.open.len();
+        if let Err(error) = value(&mut self.open) {
+            self.open.truncate(start);
+            return Err(error);
+        }
+        let length = length(self.open.len() - from).to_le_bytes();
+        self.open[start + 13..start + OP_HEAD].copy_from_slice(&length);
+        self.puts += 1;
+        self.close_if_full();
+        Ok(())
+    }
+
+    /// Sets the value of a key whose bytes are there.
+    pub fn put_bytes(&mut self, key_hash: u64, key: &[u8], value: &[u8]) {
+        let start = self.begin(PUT, key_hash, key);
+        self.open[start + 13..start + OP_HEAD].copy_from_slice(&length(value.len()).to_le_bytes());
+        self.open.extend_from_slice(value);
+        self.puts += 1;
+        self.close_if_full();
+    }
+
+    /// Removes a key.
+    pub fn tombstone(&mut self, key_hash: u64, key: &[u8]) {
+        self.begin(TOMBSTONE, key_hash, key);
+        self.tombstones += 1;
+        self.close_if_full();
+    }
+
+    /// Writes the head of an operation and its key; the value's length is 0 as yet.
+    fn begin(&mut self, op: u8, key_hash: u64, key: &[u8]) -> usize {
+        if self.open.is_empty() {
+            self.open.reserve_exact(BLOCK_BYTES / 8);
+            self.open.resize(BLOCK_HEAD, 0);
+            self.open.extend_from_slice(self.column.name.as_bytes());
+        }
+        let start = self.open.len();
+        let mut head = [0; OP_HEAD];
+        head[0] = op;
+        head[1..9].copy_from_slice(&key_hash.to_le_bytes());
+        head[9..13].copy_from_slice(&length(key.len()).to_le_bytes());
+        self.open.extend_from_slice(&head);
+        self.open.extend_from_slice(key);
+        start
+    }
+
+    fn close_if_full(&mut self) {
+        if self.open.len() >= BLOCK_BYTES {
+            self.close();
+        }
+    }
+
+    /// Closes the open block.
+    fn close(&mut self) {
+        if self.puts + self.tombstones == 0 {
+            self.open.clear();
+            return;
+        }
+        let mut bytes = std::mem::take(&mut self.open);
+        let name = self.column.name.len();
+        let body = length(bytes.len() - BLOCK_HEAD - name);
+        let mut head = [0; BLOCK_HEAD];
+        head[..4].copy_from_slice(&BLOCK_MAGIC);
+        head[4..6].copy_from_slice(&VERSION.to_le_bytes());
+        head[6] = self.column.kind.byte();
+        head[8..12].copy_from_slice(&length(name).to_le_bytes());
+        head[12..16].copy_from_slice(&body.to_le_bytes());
+        head[16..20].copy_from_slice(&self.puts.to_le_bytes());
+        head[20..24].copy_from_slice(&self.tombstones.to_le_bytes());
+        head[24..].copy_from_slice(&self.column.fingerprint.to_le_bytes());
+        bytes[..BLOCK_HEAD].copy_from_slice(&head);
+        let checksum = xxh3_64(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        self.closed.push(Block(bytes));
+        (self.puts, self.tombstones) = (0, 0);
+    }
+
+    /// Closes the last block and gives all of them away, in order.
+    pub fn finish(&mut self, out: &mut Vec<Block>) {
+        self.close();
+        out.append(&mut self.closed);
+    }
+
+    /// Memory of what was written, in bytes.
+    pub fn bytes(&self) -> usize {
+        let closed = self.closed.iter().map(|block| block.0.capacity()).sum::<usize>();
+        self.open.capacity() + closed
+    }
+}
+
+/// A length as it is stored.
+///
+/// # Panics
+/// If it is 4 GiB or more.
+fn length(bytes: usize) -> u32 {
+    match u32::try_from(bytes) {
+        Ok(length) => length,
+        Err(_) => panic!("{bytes} bytes do not fit into an operation of a segment"),
+    }
+}
+
+/// What a segment says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// The core whose state it is.
+    pub core: u32,
+    /// Its number in the core's chain, from 1.
+    pub number: u64,
+    /// The epoch that it ended.
+    pub epoch: u64,
+}
+
+impl SegmentHeader {
+    /// The bytes in front of these blocks.
+    ///
+    /// # Panics
+    /// If there are 4 Gi blocks or more.
+    pub fn head(&self, blocks: &[Block]) -> [u8; SEGMENT_HEAD] {
+        let count = length(blocks.len());
+        let bytes: usize = blocks.iter().map(|block| block.0.len()).sum();
+        let mut head = [0; SEGMENT_HEAD];
+        head[..4].copy_from_slice(&SEGMENT_MAGIC);
+        head[4..6].copy_from_slice(&VERSION.to_le_bytes());
+        head[8..12].copy_from_slice(&self.core.to_le_bytes());
+        head[12..16].copy_from_slice(&count.to_le_bytes());
+        head[16..24].copy_from_slice(&self.number.to_le_bytes());
+        head[24..32].copy_from_slice(&self.epoch.to_le_bytes());
+        head[32..40].copy_from_slice(&(bytes as u64).to_le_bytes());
+        let checksum = xxh3_64(&head[..40]);
+        head[40..].copy_from_slice(&checksum.to_le_bytes());
+        head
+    }
+
+    /// The whole segment.
+    pub fn segment(&self, blocks: &[Block]) -> Vec<u8> {
+        let bytes: usize = blocks.iter().map(|block| block.0.len()).sum();
+        let mut out = Vec::with_capacity(SEGMENT_HEAD + bytes);
+        out.extend_from_slice(&self.head(blocks));
+        blocks.iter().for_each(|block| out.extend_from_slice(&block.0));
+        out
+    }
+}
+
+const _: () = assert!(BLOCK_HEAD + CHECKSUM < BLOCK_BYTES);

@@ -1,0 +1,338 @@
+//! What changed in a table, epoch by epoch, as blocks of segments.
+//!
+//! An entry's first change in an epoch puts its hash on a list. When the epoch ends the list is set
+//! aside, and a walk over it encodes the entries a few at a time while the table goes on changing.
+//! One that is about to change, to be removed or to leave is encoded before it does: what a block
+//! says is how things stood when its epoch ended. An encoded entry belongs to no epoch (0) until it
+//! changes again; one that is in the table and in no block is on a list.
+
+use super::Table;
+use super::access::Place;
+use super::pair::Pair;
+use crate::codec::{CodecError, Encoder};
+use crate::key::{Key, KeyRef};
+use crate::segment::{Block, BlockWriter, Column};
+
+/// The hash of the stream's key, from a row's key and the row's own hash.
+pub type StreamHash<K> = fn(&K, u64) -> u64;
+
+/// Appends a value's bytes.
+pub type EncodeValue<V> = fn(&V, &mut Encoder, &mut Vec<u8>) -> Result<(), CodecError>;
+
+/// How many hashes ahead of its use a line is asked for.
+const AHEAD: usize = 16;
+
+/// Hashes of a list's chunk.
+const CHUNK: usize = 4096;
+
+/// Empty chunks that are kept: 2 MB.
+const SPARE_MAX: usize = 64;
+
+/// What changed in a table.
+pub struct Journal<K, V> {
+    stream_hash: StreamHash<K>,
+    encode: EncodeValue<V>,
+    encoder: Encoder,
+    changed: Hashes,
+    block: BlockWriter,
+    closing: Option<Closing>,
+    spare: Vec<Vec<u64>>,
+    /// The first value that could not be encoded.
+    failure: Option<CodecError>,
+}
+
+/// An epoch that has ended and was not given away yet.
+struct Closing {
+    epoch: u64,
+    changed: Hashes,
+    block: BlockWriter,
+}
+
+/// Hashes, in chunks: no growth copies more than one of them.
+#[derive(Default)]
+struct Hashes(Vec<Vec<u64>>);
+
+impl Hashes {
+    #[inline]
+    fn push(&mut self, hash: u64, spare: &mut Vec<Vec<u64>>) {
+        match self.0.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK => chunk.push(hash),
+            first => {
+                // A state that changes little takes little; the second chunk is a whole one.
+                let whole = first.is_some();
+                let mut chunk = spare.pop().unwrap_or_default();
+                if whole {
+                    chunk.reserve_exact(CHUNK);
+                }
+                chunk.push(hash);
+                self.0.push(chunk);
+            }
+        }
+    }
+
+    /// Takes the last hash, and tells one that comes soon.
+    fn pop(&mut self, spare: &mut Vec<Vec<u64>>) -> Option<(u64, Option<u64>)> {
+        let chunk = self.0.last_mut()?;
+        let hash = chunk.pop()?;
+        let soon = chunk.len().checked_sub(AHEAD).map(|at| chunk[at]);
+        if chunk.is_empty() {
+            let chunk = self.0.pop().filter(|chunk| chunk.capacity() >= CHUNK);
+            spare.extend(chunk.filter(|_| spare.len() < SPARE_MAX));
+        }
+        Some((hash, soon))
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|chunk| chunk.capacity() * size_of::<u64>()).sum()
+    }
+}
+
+impl<K: Key, V> Journal<K, V> {
+    /// A journal of a table whose rows are those of `column`.
+    pub fn new(column: Column, stream_hash: StreamHash<K>, encode: EncodeValue<V>) -> Self {
+        Self {
+            stream_hash,
+            encode,
+            encoder: Encoder::new(),
+            changed: Hashes::default(),
+            block: BlockWriter::new(column),
+            closing: None,
+            spare: Vec::new(),
+            failure: None,
+        }
+    }
+
+    fn closes(&self, epoch: u64) -> bool {
+        self.closing.as_ref().is_some_and(|closing| closing.epoch == epoch)
+    }
+
+    /// Encodes an entry of `epoch`, into the block of that epoch.
+    fn put(&mut self, hash: u64, epoch: u64, pair: &Pair<K, V>) {
+        let block = match &mut self.closing {
+            Some(closing) if closing.epoch == epoch => &mut closing.block,
+            _ => &mut self.block,
+        };
+        let (stream, encoder) = ((self.stream_hash)(&pair.key, hash), &mut self.encoder);
+        let put = pair.key.with_encoded(|key| {
+            block.put(stream, key, |out| (self.encode)(&pair.value, encoder, out))
+        });
+        if let Err(error) = put {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let closing = self.closing.as_ref();
+        let closing = closing.map_or(0, |closing| closing.changed.bytes() + closing.block.bytes());
+        let spare = self.spare.len() * CHUNK * size_of::<u64>();
+        self.changed.bytes() + self.block.bytes() + closing + spare
+    }
+}
+
+impl<K: Key, V> Table<K, V> {
+    /// Keeps a journal from now on; of an empty table.
+    ///
+    /// # Panics
+    /// If the table has entries.
+    pub fn keep_journal(&mut self, journal: Journal<K, V>) {
+        assert!(self.is_empty(), "{} entries are in no journal", self.len());
+        self.journal = Some(Box::new(journal));
+    }
+
+    /// Memory of the journal, in bytes; not part of [`Table::bytes`].
+    pub fn journal_bytes(&self) -> usize {
+        self.journal.as_ref().map_or(0, |journal| journal.bytes())
+    }
+
+    /// Ends `epoch`: later changes belong to a later one. Sets aside what changed.
+    ///
+    /// # Panics
+    /// If the blocks of the epoch before were not taken.
+    pub fn end_epoch(&mut self, epoch: u64) {
+        let Some(journal) = &mut self.journal else { return };
+        if let Some(closing) = &journal.closing {
+            panic!("epoch {epoch} ends, and the blocks of epoch {} were not taken", closing.epoch);
+        }
+        let next = BlockWriter::new(journal.block.column().clone());
+        let block = std::mem::replace(&mut journal.block, next);
+        let changed = std::mem::take(&mut journal.changed);
+        journal.closing = Some(Closing { epoch, changed, block });
+    }
+
+    /// Encodes entries that changed in the epoch that ended, at most `rows`, by which that goes
+    /// down; true if none is left.
+    ///
+    /// # Errors
+    /// A value cannot be encoded, now or before.
+    pub fn encode_ended(&mut self, rows: &mut usize) -> Result<bool, CodecError> {
+        let Some(mut journal) = self.journal.take() else { return Ok(true) };
+        let mut done = journal.closing.is_none();
+        while let Some(closing) = &mut journal.closing
+            && *rows > 0
+        {
+            let Some((hash, soon)) = closing.changed.pop(&mut journal.spare) else {
+                done = true;
+                break;
+            };
+            let epoch = closing.epoch;
+            *rows -= 1;
+            if let Some(soon) = soon {
+                self.prefetch(soon);
+            }
+            self.encode_all(hash, epoch, &mut journal);
+        }
+        done |= journal.closing.as_ref().is_some_and(|closing| closing.changed.0.is_empty());
+        let failure = journal.failure.take();
+        self.journal = Some(journal);
+        failure.map_or(Ok(done), Err)
+    }
+
+    /// Encodes the entries with this hash that changed in `epoch`.
+    fn encode_all(&mut self, hash: u64, epoch: u64, journal: &mut Journal<K, V>) {
+        if let Some(old) = &self.old {
+            let (cursor, count) = (old.cursor, old.lines.count());
+            let mut index = old.lines.home(hash).max(cursor);
+            for _ in cursor..count {
+                let place = Place { index, in_old: true };
+                if !self.encode_at(place, hash, epoch, journal) {
+                    break;
+                }
+                index = ((index + 1) & (count - 1)).max(cursor);
+            }
+        }
+        let mut index = self.lines.home(hash);
+        while self.encode_at(Place { index, in_old: false }, hash, epoch, journal) {
+            index = self.lines.next(index);
+        }
+    }
+
+    /// Encodes an entry if it has this hash and changed in `epoch`; false: the probe ends here.
+    fn encode_at(
+        &mut self,
+        place: Place,
+        hash: u64,
+        epoch: u64,
+        journal: &mut Journal<K, V>,
+    ) -> bool {
+        let line = self.lines_of(place).line(place.index);
+        if line.hash == hash && line.is_occupied() && line.epoch() == epoch {
+            journal.put(hash, epoch, self.pair(place));
+            self.line_mut(place).set_noted();
+            return true;
+        }
+        !line.is_empty()
+    }
+
+    /// Gives the blocks of the epoch that ended away, in order; before that, everything is encoded.
+    ///
+    /// # Panics
+    /// If entries are left to be encoded.
+    pub fn take_blocks(&mut self, out: &mut Vec<Block>) {
+        let ended = self.journal.as_mut().and_then(|journal| journal.closing.take());
+        if let Some(Closing { epoch, changed, mut block }) = ended {
+            assert!(changed.0.is_empty(), "entries of epoch {epoch} are left to be encoded");
+            block.finish(out);
+        }
+    }
+
+    /// Notes that an entry changes, after its line says so; `before` is the epoch that it said.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn note_change(&mut self, place: Place, before: u64) {
+        let Some(mut journal) = self.journal.take() else { return };
+        let hash = self.lines_of(place).line(place.index).hash;
+        if journal.closes(before) {
+            journal.put(hash, before, self.pair(place));
+            self.line_mut(place).note();
+        }
+        journal.changed.push(hash, &mut journal.spare);
+        self.journal = Some(journal);
+    }
+
+    /// Notes that there is an entry.
+    #[inline]
+    pub(super) fn note_new(&mut self, hash: u64) {
+        if let Some(journal) = &mut self.journal {
+            journal.changed.push(hash, &mut journal.spare);
+        }
+    }
+
+    /// Notes that an entry is about to be removed for good.
+    #[inline]
+    pub(super) fn note_removal(&mut self, place: Place) {
+        if self.journal.is_some() {
+            self.bury(place);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bury(&mut self, place: Place) {
+        let Some(mut journal) = self.journal.take() else { return };
+        let line = self.lines_of(place).line(place.index);
+        let pair = self.pair(place);
+        let closes = journal.closes(line.epoch());
+        if closes {
+            journal.put(line.hash, line.epoch(), pair);
+        }
+        // What no block holds is gone without a trace.
+        if closes || line.is_noted() {
+            let stream = (journal.stream_hash)(&pair.key, line.hash);
+            pair.key.with_encoded(|key| journal.block.tombstone(stream, key));
+        }
+        self.journal = Some(journal);
+    }
+
+    /// Notes that an entry is about to go to the cold tier.
+    #[inline]
+    pub(super) fn note_leave(&mut self, place: Place) {
+        if let Some(mut journal) = self.journal.take() {
+            let line = self.lines_of(place).line(place.index);
+            if line.epoch() != 0 {
+                journal.put(line.hash, line.epoch(), self.pair(place));
+            }
+            self.journal = Some(journal);
+        }
+    }
+
+    /// Notes that a key is removed for good that is in the cold tier, if anywhere.
+    ///
+    /// # Panics
+    /// If the key's bytes are not an encoding of `K`.
+    pub fn note_discarded(&mut self, key: KeyRef<'_>) {
+        if let Some(journal) = &mut self.journal {
+            let stream = (journal.stream_hash)(&super::access::decode(key.bytes), key.hash);
+            journal.block.tombstone(stream, key.bytes);
+        }
+    }
+
+    /// Sets a value as a segment has it and returns the one before: it counts as changed for the
+    /// cold tier, which may hold an older one if `stored`, and is in no journal.
+    ///
+    /// # Panics
+    /// If the bytes are not an encoding of `K`.
+    pub fn replay(&mut self, key: KeyRef<'_>, value: V, stored: bool) -> Option<V> {
+        self.rehash_some();
+        let (place, before) = match self.find(key) {
+            Some(place) => {
+                let before = std::mem::replace(&mut self.pair_mut(place).value, value);
+                (place, Some(before))
+            }
+            None => {
+                let pair = Pair { key: super::access::decode(key.bytes), value };
+                (self.insert_pair(key, 0, pair), None)
+            }
+        };
+        self.line_mut(place).set_replayed(stored);
+        before
+    }
+
+    /// Removes a key as a segment says; returns its value, and whether the cold tier may hold a row
+    /// of it. It is in no journal.
+    pub fn replay_removal(&mut self, key: KeyRef<'_>) -> Option<(V, bool)> {
+        let journal = self.journal.take();
+        let taken = self.take_out(key);
+        self.journal = journal;
+        taken
+    }
+}
