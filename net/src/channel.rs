@@ -6,8 +6,8 @@
 mod input;
 mod output;
 
-pub use input::InputChannel;
-pub use output::{ChannelCounts, OutputChannel};
+pub use input::{InputChannel, Received};
+pub use output::{ChannelCounts, OutputChannel, OutputState};
 
 #[cfg(test)]
 mod tests;

@@ -90,4 +90,10 @@ pub enum ChannelError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The bytes of a checkpoint are no frame.
+    #[error("cannot read a recorded frame: {reason}")]
+    InvalidFrame {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
 }

@@ -47,3 +47,27 @@ pub enum Body {
     /// Nothing follows.
     End,
 }
+
+/// A mark on a link: what was sent before it belongs to a checkpoint, what comes behind it does
+/// not. It carries the whole trigger, so that whoever hears of the checkpoint from a peer first
+/// cuts in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    /// The coordinator that asked for it.
+    pub term: u64,
+    /// The checkpoint's number.
+    pub checkpoint: u64,
+    /// What kind of checkpoint it is, in the coordinator's terms.
+    pub kind: u8,
+    /// When it was triggered, in milliseconds since the epoch.
+    pub started_ms: u64,
+}
+
+/// What lies on a link.
+#[derive(Debug)]
+pub enum Parcel {
+    /// A step of one channel.
+    Frame(Frame),
+    /// A mark for all channels of the link.
+    Barrier(Barrier),
+}

@@ -15,6 +15,7 @@ pub mod error;
 pub mod frame;
 pub mod link;
 pub mod pool;
+pub mod recorded;
 pub mod ring;
 
 mod sync;
@@ -23,7 +24,7 @@ pub use batch::{Head, Page, PageFull, PageView, PageWriter, RecordView, Slot};
 pub use channel::{InputChannel, OutputChannel};
 pub use doorbell::Doorbell;
 pub use error::ChannelError;
-pub use frame::{Body, ChannelId, Frame};
+pub use frame::{Barrier, Body, ChannelId, Frame, Parcel};
 pub use link::{LinkReceiver, LinkSender, link};
 pub use pool::Buffer;
 pub use ring::{Consumer, Producer, ring};

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::doorbell::Doorbell;
-use crate::frame::{ChannelId, Frame};
+use crate::frame::{Barrier, ChannelId, Frame, Parcel};
 use crate::pool::Buffer;
 use crate::ring::{Consumer, Producer, ring};
 use crate::sync::{Arc, AtomicBool, Ordering, fence};
@@ -41,7 +41,7 @@ pub fn link(capacity: usize, to: Doorbell, from: Doorbell) -> (LinkSender, LinkR
 /// The end of a link that frames go into.
 #[derive(Debug)]
 pub struct LinkSender {
-    frames: Producer<Frame>,
+    frames: Producer<Parcel>,
     buffers: Consumer<(ChannelId, Buffer)>,
     bell: Doorbell,
     wanted: Arc<AtomicBool>,
@@ -58,9 +58,21 @@ impl LinkSender {
     )]
     #[inline]
     pub fn send(&mut self, frame: Frame) -> Result<(), Frame> {
-        self.frames.push(frame)?;
-        self.sent += 1;
-        Ok(())
+        match self.frames.push(Parcel::Frame(frame)) {
+            Ok(()) => {
+                self.sent += 1;
+                Ok(())
+            }
+            Err(Parcel::Frame(frame)) => Err(frame),
+            Err(Parcel::Barrier(_)) => unreachable!("the ring gives back what it was given"),
+        }
+    }
+
+    /// Sends a barrier behind all that the link has taken; false if the link is full.
+    pub fn send_barrier(&mut self, barrier: Barrier) -> bool {
+        let sent = self.frames.push(Parcel::Barrier(barrier)).is_ok();
+        self.sent += u64::from(sent);
+        sent
     }
 
     /// Takes a buffer that came home: a credit of its channel.
@@ -91,7 +103,7 @@ impl LinkSender {
         self.wanted.store(wanted, Ordering::Relaxed);
     }
 
-    /// Frames sent since the link was made.
+    /// Frames and barriers sent since the link was made.
     pub fn sent(&self) -> u64 {
         self.sent
     }
@@ -105,7 +117,7 @@ impl LinkSender {
 /// The end of a link that frames come out of.
 #[derive(Debug)]
 pub struct LinkReceiver {
-    frames: Consumer<Frame>,
+    frames: Consumer<Parcel>,
     buffers: Producer<(ChannelId, Buffer)>,
     /// Buffers that the return ring had no room for: at most as many as the link's channels own.
     waiting: VecDeque<(ChannelId, Buffer)>,
@@ -116,14 +128,14 @@ pub struct LinkReceiver {
 }
 
 impl LinkReceiver {
-    /// Takes the oldest frame.
+    /// Takes what is oldest: a frame or a barrier.
     #[inline]
-    pub fn receive(&mut self) -> Option<Frame> {
-        let frame = self.frames.pop()?;
+    pub fn receive(&mut self) -> Option<Parcel> {
+        let parcel = self.frames.pop()?;
         self.received += 1;
         // The place of a frame is something that a sender with a full link waits for.
         self.moved = true;
-        Some(frame)
+        Some(parcel)
     }
 
     /// Whether there is nothing to do here, looked at before the core sleeps: no frame to receive,
@@ -161,7 +173,7 @@ impl LinkReceiver {
         }
     }
 
-    /// Frames received since the link was made.
+    /// Frames and barriers received since the link was made.
     pub fn received(&self) -> u64 {
         self.received
     }
@@ -197,6 +209,27 @@ mod tests {
         Frame { channel, sequence, body: Body::Watermark(sequence as i64) }
     }
 
+    fn sequence_of(parcel: Option<Parcel>) -> u64 {
+        match parcel {
+            Some(Parcel::Frame(frame)) => frame.sequence,
+            other => panic!("a frame, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_barrier_keeps_its_place_between_frames_and_waits_for_room_like_them() {
+        let (mut sender, mut receiver) = pair(2);
+        let barrier = Barrier { term: 1, checkpoint: 7, kind: 0, started_ms: 3 };
+        sender.send(frame(0)).unwrap();
+        assert!(sender.send_barrier(barrier));
+        assert!(!sender.send_barrier(barrier), "the link is full");
+        assert_eq!(sequence_of(receiver.receive()), 0);
+        sender.send(frame(1)).unwrap();
+        assert!(matches!(receiver.receive(), Some(Parcel::Barrier(found)) if found == barrier));
+        assert_eq!(sequence_of(receiver.receive()), 1);
+        assert!(receiver.receive().is_none());
+    }
+
     #[test]
     fn both_ends_and_all_that_travels_may_move_to_another_thread() {
         fn moves<T: Send>() {}
@@ -209,7 +242,7 @@ mod tests {
         let (mut sender, mut receiver) = pair(4);
         for sequence in 0..100 {
             sender.send(frame(sequence)).unwrap();
-            assert_eq!(receiver.receive().unwrap().sequence, sequence);
+            assert_eq!(sequence_of(receiver.receive()), sequence);
         }
         assert_eq!((sender.sent(), receiver.received()), (100, 100));
         assert!(receiver.is_empty());

@@ -12,10 +12,22 @@ use crate::frame::{Body, ChannelId, Frame};
 /// Bytes that a sender may owe beyond its credits, unless the plan says otherwise.
 pub const OVERDRAFT_BYTES: usize = 64 << 20;
 
+/// What an input channel has next.
+#[derive(Debug)]
+pub struct Received {
+    /// What the frame says.
+    pub body: Body,
+    /// Whether a checkpoint brought it back: its buffer is no credit of the sender and goes home to
+    /// nobody.
+    pub restored: bool,
+}
+
 /// Frames of one channel that were received and not yet processed, in order.
 #[derive(Debug)]
 pub struct InputChannel {
     id: ChannelId,
+    /// What a checkpoint brought back; it comes first.
+    restored: VecDeque<Body>,
     /// Pages that credits pay for.
     credits: usize,
     overdraft: usize,
@@ -42,6 +54,7 @@ impl InputChannel {
     pub fn with_overdraft(id: ChannelId, credits: usize, overdraft: usize) -> Self {
         Self {
             id,
+            restored: VecDeque::new(),
             credits,
             overdraft,
             frames: VecDeque::with_capacity(2 * credits),
@@ -81,35 +94,64 @@ impl InputChannel {
         Ok(())
     }
 
+    /// Makes the channel what it was at a cut: `bodies` had been sent to it and were not processed;
+    /// before the first of them its watermark was `watermark`, and it had ended or not.
+    ///
+    /// # Panics
+    /// If a frame was received.
+    pub fn restore(&mut self, watermark: i64, ended: bool, bodies: VecDeque<Body>) {
+        assert!(self.expected == 0, "channel {}: restored after its first frame", self.id);
+        self.watermark = watermark;
+        self.ended = ended;
+        for body in &bodies {
+            match body {
+                Body::Data { watermark, .. } | Body::Watermark(watermark) => {
+                    self.watermark = *watermark;
+                }
+                Body::End => self.ended = true,
+                Body::Idle | Body::Active => {}
+            }
+        }
+        self.restored = bodies;
+    }
+
     /// The oldest frame.
     #[inline]
-    pub fn front(&self) -> Option<&Frame> {
-        self.frames.front()
+    pub fn front(&self) -> Option<&Body> {
+        self.restored.front().or_else(|| self.frames.front().map(|frame| &frame.body))
     }
 
     /// Takes the oldest frame.
     #[inline]
-    pub fn pop(&mut self) -> Option<Frame> {
-        let frame = self.frames.pop_front()?;
-        if let Body::Data { page, .. } = &frame.body {
+    pub fn pop(&mut self) -> Option<Received> {
+        if let Some(body) = self.restored.pop_front() {
+            return Some(Received { body, restored: true });
+        }
+        let body = self.frames.pop_front()?.body;
+        if let Body::Data { page, .. } = &body {
             self.pages -= 1;
             self.page_bytes -= page.capacity() as u64;
         }
-        Some(frame)
+        Some(Received { body, restored: false })
     }
 
     /// All queued frames in order, for a cut to record.
-    pub fn frames(&self) -> impl ExactSizeIterator<Item = &Frame> {
-        self.frames.iter()
+    pub fn frames(&self) -> impl Iterator<Item = &Body> {
+        self.restored.iter().chain(self.frames.iter().map(|frame| &frame.body))
     }
 
     /// Frames in the queue.
     #[inline]
     pub fn queued(&self) -> usize {
-        self.frames.len()
+        self.restored.len() + self.frames.len()
     }
 
-    /// Pages in the queue.
+    /// Pages in the queue that a checkpoint brought back.
+    pub fn restored_pages(&self) -> usize {
+        self.restored.iter().filter(|body| matches!(body, Body::Data { .. })).count()
+    }
+
+    /// Pages in the queue that are credits of the sender: restored ones are not.
     pub fn queued_pages(&self) -> u64 {
         self.pages
     }
@@ -124,10 +166,20 @@ impl InputChannel {
         self.merged
     }
 
+    /// The last watermark that was received.
+    pub fn watermark(&self) -> i64 {
+        self.watermark
+    }
+
+    /// Whether the channel's end was received: nothing follows what is queued.
+    pub fn is_closed(&self) -> bool {
+        self.ended
+    }
+
     /// Whether the channel's end was received and everything before it processed.
     #[inline]
     pub fn ended(&self) -> bool {
-        self.ended && self.frames.is_empty()
+        self.ended && self.queued() == 0
     }
 
     fn check_watermark(&self, body: &Body) -> Result<(), ChannelError> {

@@ -31,6 +31,21 @@ pub struct ChannelCounts {
     pub borrowed_bytes: u64,
 }
 
+/// What a checkpoint keeps of a channel beside the frames that are ready to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputState {
+    /// The watermark that the next record is stamped with.
+    pub watermark: i64,
+    /// Watermark of the last frame that carries one.
+    pub announced: i64,
+    /// Whether the receiver was told not to wait for the channel.
+    pub idle: bool,
+    /// Whether the channel was closed.
+    pub ended: bool,
+    /// Records written.
+    pub written: u64,
+}
+
 /// The sending end of a channel for records of one type.
 #[derive(Debug)]
 pub struct OutputChannel<T: Slot> {
@@ -88,6 +103,35 @@ impl<T: Slot> OutputChannel<T> {
             sequence: 0,
             written: 0,
         }
+    }
+
+    /// Seals the open page, so that all that was written is a frame; what is left to know is
+    /// returned. A cut records both.
+    pub fn freeze(&mut self) -> OutputState {
+        self.seal();
+        let Self { watermark, announced, idle, ended, written, .. } = *self;
+        OutputState { watermark, announced, idle, ended, written }
+    }
+
+    /// Makes a channel what it was at a cut: `bodies` were ready to be sent. Their pages count as
+    /// borrowed, so they use up no credit and go when they come home.
+    ///
+    /// # Panics
+    /// If anything was written.
+    pub fn restore(&mut self, state: OutputState, bodies: VecDeque<Body>) {
+        assert!(self.written() == 0 && self.sequence == 0, "channel {}: restored late", self.id);
+        for body in &bodies {
+            if let Body::Data { page, .. } = body {
+                self.counts.queued += 1;
+                self.counts.borrowed += 1;
+                self.counts.borrowed_bytes += page.capacity() as u64;
+                self.borrowed_usual += u64::from(page.capacity() == self.buffer_size);
+            }
+        }
+        let OutputState { watermark, announced, idle, ended, written } = state;
+        (self.watermark, self.announced, self.idle) = (watermark, announced, idle);
+        (self.ended, self.written) = (ended, written);
+        self.queue = bodies;
     }
 
     /// Writes a record, stamped with the channel's watermark; returns whether the channel [has

@@ -9,6 +9,7 @@ use crate::batch::{Head, PageWriter};
 use crate::error::ChannelError;
 use crate::frame::{Body, ChannelId, Frame};
 use crate::pool::Buffer;
+use crate::recorded;
 
 const ID: ChannelId = ChannelId(3);
 const BUFFER: usize = 256;
@@ -221,7 +222,7 @@ fn watermarks_merge_behind_watermarks_and_pages() {
     channel.receive(frame(3, Body::Watermark(4))).unwrap();
     assert_eq!((channel.queued(), channel.queued_pages(), channel.received()), (2, 1, 4));
     assert!(matches!(channel.pop().unwrap().body, Body::Watermark(2)));
-    assert!(matches!(channel.front().unwrap().body, Body::Data { watermark: 4, .. }));
+    assert!(matches!(channel.front().unwrap(), Body::Data { watermark: 4, .. }));
 }
 
 #[test]
@@ -266,6 +267,7 @@ enum Action {
     Active,
     Send,
     Process,
+    Restart,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -277,6 +279,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Active),
         3 => Just(Action::Send),
         3 => Just(Action::Process),
+        1 => Just(Action::Restart),
     ]
 }
 
@@ -288,10 +291,27 @@ struct Gate {
     lengths: Vec<usize>,
 }
 
+/// Both ends as a checkpoint brings them back: what is recorded is read into new ones.
+fn restarted(sender: &mut Output, receiver: &InputChannel, gate: &Gate) -> (Output, InputChannel) {
+    let copy = |body: &Body| {
+        let mut bytes = Vec::new();
+        recorded::record(body, &mut bytes);
+        recorded::read::<Vec<u8>>(&mut &bytes[..], BUFFER).unwrap()
+    };
+    let state = sender.freeze();
+    let mut output = output(3);
+    output.restore(state, sender.frames().map(copy).collect());
+    let mut input = InputChannel::with_overdraft(ID, 3, 4096);
+    let watermark = gate.watermark.unwrap_or(i64::MIN);
+    input.restore(watermark, receiver.ended(), receiver.frames().map(copy).collect());
+    assert_eq!(input.watermark(), receiver.watermark().max(watermark));
+    (output, input)
+}
+
 impl Gate {
     fn process(&mut self, input: &mut InputChannel) -> Option<Buffer> {
-        let frame = input.pop()?;
-        match frame.body {
+        let Received { body, restored } = input.pop()?;
+        match body {
             Body::Data { page, watermark } => {
                 assert!(!self.idle, "a record on an idle channel");
                 for (index, head) in page.heads().enumerate() {
@@ -301,7 +321,7 @@ impl Gate {
                 }
                 assert!(Some(watermark) >= self.watermark);
                 self.watermark = Some(watermark);
-                return Some(page.into_buffer());
+                return Some(page.into_buffer()).filter(|_| !restored);
             }
             Body::Watermark(watermark) => {
                 assert!(Some(watermark) > self.watermark);
@@ -321,7 +341,7 @@ proptest! {
         actions in prop::collection::vec(action(), 1..300)
     ) {
         let (mut sender, mut receiver) = (output(3), InputChannel::with_overdraft(ID, 3, 4096));
-        let (mut gate, mut lengths) = (Gate::default(), Vec::new());
+        let (mut gate, mut lengths, mut restored) = (Gate::default(), Vec::new(), 0);
         for action in actions {
             match action {
                 Action::Write(bytes) if sender.has_credit() => {
@@ -345,9 +365,14 @@ proptest! {
                         sender.home(buffer);
                     }
                 }
+                Action::Restart => {
+                    (sender, receiver) = restarted(&mut sender, &receiver, &gate);
+                    restored = receiver.queued();
+                }
             }
             sender.check();
-            prop_assert!(receiver.queued() as u64 <= 4 * (receiver.queued_pages() + 1));
+            let most = 4 * (receiver.queued_pages() + 1) as usize + restored;
+            prop_assert!(receiver.queued() <= most);
         }
         sender.active();
         sender.flush();
