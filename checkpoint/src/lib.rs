@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod image;
 pub mod part;
 
+pub use image::{Image, ImageError, Section, SectionKind};
 pub use part::{HiddenPart, PartName};
