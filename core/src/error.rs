@@ -234,6 +234,14 @@ impl From<thalweg_state::KeyError> for Error {
     }
 }
 
+impl From<thalweg_state::segment::SegmentError> for Error {
+    #[cold]
+    fn from(error: thalweg_state::segment::SegmentError) -> Self {
+        let thalweg_state::segment::SegmentError { attempted, found, hint } = error;
+        Self::new(Kind::Io, format!("cannot {attempted}: {found}")).with_hint(hint)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

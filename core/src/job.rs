@@ -6,7 +6,7 @@ use crate::Result;
 use crate::config::NetworkConfig;
 use crate::dataflow::{Dataflow, Environment, Flow, Mode, Preparation};
 use crate::graph::JobGraph;
-use crate::runtime::{Core, Link, Worker};
+use crate::runtime::{Core, Link, Restore, Worker};
 use crate::time::{Clock, MachineClock};
 
 /// A job: called once in plan mode and once on every core.
@@ -111,7 +111,7 @@ pub(crate) fn build(
 pub fn run_local(job: impl Job, parallelism: usize) -> Result<()> {
     let clock: Rc<dyn Clock> = Rc::new(MachineClock::new());
     let env = Environment::new(parallelism, NetworkConfig::default());
-    let mut workers = local_workers(&job, &Args::default(), parallelism, &clock, &env)?;
+    let mut workers = local_workers(&job, &Args::default(), parallelism, &clock, &env, &[])?;
     loop {
         let mut done = true;
         for worker in &mut workers {
@@ -130,13 +130,20 @@ pub(crate) fn local_workers(
     parallelism: usize,
     clock: &Rc<dyn Clock>,
     env: &Environment,
+    restores: &[Rc<Restore>],
 ) -> Result<Vec<Worker>> {
     let channels = Planned::new(job, args, parallelism)?.prepare()?.channels();
     let links = crate::runtime::mesh(parallelism, channels, &env.network)?;
     let cores = (0..parallelism).map(|index| Core::new(index, parallelism, Rc::clone(clock)));
-    let build = |(core, mesh): (_, crate::runtime::MeshNode)| {
-        let env = Environment { doorbell: Some(mesh.doorbell), ..env.clone() };
-        build(job, args, core, env, mesh.links).map(|(worker, _)| worker)
+    let build = |(core, mesh): (Rc<Core>, crate::runtime::MeshNode)| {
+        let restore = restores.get(core.index()).cloned();
+        let env =
+            Environment { doorbell: Some(mesh.doorbell), restore: restore.clone(), ..env.clone() };
+        let (mut worker, _) = build(job, args, core, env, mesh.links)?;
+        if let Some(restore) = restore {
+            worker.restore(&restore)?;
+        }
+        Ok(worker)
     };
     cores.zip(links).map(build).collect()
 }

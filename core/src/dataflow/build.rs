@@ -4,14 +4,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use thalweg_checkpoint::SectionKind;
 use thalweg_net::{ChannelId, Doorbell};
+use thalweg_state::State;
 
 use crate::config::NetworkConfig;
 use crate::graph::{JobGraph, NodeId, Partitioner};
 use crate::record::Record;
 use crate::runtime::{
     Aside, Captured, Core, Exchange, ExchangeFeed, Gate, GatePort, Outlet, OutputPort, Parts, Port,
-    Route, SideCpus, SideOutputs, SinkPort, SourceTask, Task,
+    Restore, Restoring, Route, SideCpus, SideOutputs, SinkPort, SourceTask, Task, splits,
 };
 use crate::sink::SinkContext;
 use crate::source::SourceContext;
@@ -40,6 +42,10 @@ pub(crate) struct Environment {
     pub(crate) checkpoints: bool,
     pub(crate) max_parallelism: u32,
     pub(crate) memory: StateMemory,
+    /// The attempt that is being built: no two attempts write to one file.
+    pub(crate) attempt: u64,
+    /// What this core is restored from.
+    pub(crate) restore: Option<Rc<Restore>>,
     /// Where side outputs go that the job does not use: for tests.
     pub(crate) captured: Option<Rc<Captured>>,
 }
@@ -55,6 +61,8 @@ impl Environment {
             checkpoints: false,
             max_parallelism: thalweg_state::group::default_max_parallelism(cores),
             memory: StateMemory::default(),
+            attempt: 1,
+            restore: None,
             captured: None,
         }
     }
@@ -148,6 +156,14 @@ impl Flow {
         self.made.borrow_mut().sources.push((node, task));
     }
 
+    /// The splits of the next source of this core, where it is being restored.
+    pub(crate) fn restored_splits<S: State>(&self) -> Result<Option<Vec<(u32, S)>>> {
+        let Some(restore) = &self.env.restore else { return Ok(None) };
+        let place = self.made.borrow().sources.len() as u32;
+        let image = Restoring::new(&restore.image, 0);
+        splits::decode(image.section(SectionKind::Splits, place, 0)?).map(Some)
+    }
+
     pub(crate) fn add_sink(&self, node: NodeId, sink: Rc<dyn SinkPort>) {
         self.made.borrow_mut().sinks.push((node, sink));
     }
@@ -213,7 +229,7 @@ impl Flow {
             doorbell: self.env.doorbell.clone(),
             inline_io: self.env.inline_io,
             checkpoints: self.env.checkpoints,
-            attempt: 1,
+            attempt: self.env.attempt,
             aside: self.aside(),
         }
     }
@@ -231,6 +247,7 @@ impl Flow {
             gates: (0..graph.channels()).map(|_| None).collect(),
             outputs: (0..graph.channels()).map(|_| None).collect(),
             sinks: Vec::new(),
+            checkpoints: self.env.checkpoints,
         };
         let outlets = |head: NodeId| -> Vec<Rc<dyn Outlet>> {
             let task = graph.task_of(head);

@@ -9,7 +9,7 @@ use super::build::Flow;
 use crate::Result;
 use crate::graph::NodeId;
 use crate::operator::keyed::stamp_of;
-use crate::operator::{Chain, Feed, SplitEvent};
+use crate::operator::{Chain, Feed, Snapshot, SplitEvent};
 use crate::record::Record;
 use crate::runtime::{Core, Gate, PageConsumer, Port, Reading, Run};
 use crate::source::Source;
@@ -31,11 +31,13 @@ impl<S: Source> Chain<S::Out> for SourceRoot<S> {
         let name = flow.name(self.node);
         let parallelism = flow.graph.borrow().nodes[self.node].parallelism;
         let core = flow.core.index();
-        let reader = self.source.splits(parallelism).and_then(|splits| {
-            let numbered = (0u32..).zip(splits);
+        let fresh = || {
+            let numbered = (0u32..).zip(self.source.splits(parallelism)?);
             let own = numbered.filter(|(split, _)| *split as usize % parallelism == core);
-            self.source.reader(own.collect(), flow.source_context())
-        });
+            Ok(own.collect())
+        };
+        let splits = flow.restored_splits().and_then(|splits| splits.map_or_else(fresh, Ok));
+        let reader = splits.and_then(|splits| self.source.reader(splits, flow.source_context()));
         match reader {
             Ok(reader) => {
                 let reading = Reading::new(Rc::clone(&flow.core), name, reader, next);
@@ -116,5 +118,9 @@ impl<T: Record, N: Feed<T>> PageConsumer<T> for Decoding<N> {
     fn end(&mut self) -> Result<()> {
         self.next.flush()?;
         self.next.end()
+    }
+    fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        snapshot.i64(&mut self.watermark)?;
+        self.next.snapshot(snapshot)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use super::{Blame, Chain, Feed, SplitEvent, named};
+use super::{Blame, Chain, Feed, Snapshot, SplitEvent, named};
 use crate::Result;
 use crate::runtime::Core;
 use crate::time::{Emission, Generator, MAX, MIN, Stamp, Timestamp, WatermarkStrategy};
@@ -102,7 +102,11 @@ impl<T, N: Feed<T>> AssignFeed<T, N> {
         Ok(())
     }
 
+    /// A split is announced; one that a restore has brought back stays as it is.
     fn add(&mut self, id: u32) {
+        if self.splits.iter().any(|split| split.id == id) {
+            return;
+        }
         let generator = Generator::new(self.strategy.delay_ms);
         self.splits.push(Split { id, generator, last_record: self.core.now(), idle: false });
     }
@@ -175,6 +179,24 @@ impl<T, N: Feed<T>> AssignFeed<T, N> {
         self.emit()
     }
 
+    fn snapshot_splits(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        let mut count = self.splits.len();
+        snapshot.usize(&mut count)?;
+        for at in 0..count {
+            if at == self.splits.len() {
+                let (generator, now) = (Generator::new(self.strategy.delay_ms), self.core.now());
+                self.splits.push(Split { id: 0, generator, last_record: now, idle: false });
+            }
+            let split = &mut self.splits[at];
+            let mut id = u64::from(split.id);
+            snapshot.u64(&mut id)?;
+            split.id = id as u32;
+            split.generator.snapshot(snapshot)?;
+            snapshot.bool(&mut split.idle)?;
+        }
+        Ok(())
+    }
+
     fn finish(&mut self, id: u32) -> Result<()> {
         self.splits.retain(|split| split.id != id);
         self.current = usize::MAX;
@@ -244,6 +266,14 @@ impl<T: 'static, N: Feed<T>> Feed<T> for AssignFeed<T, N> {
 
     fn end(&mut self) -> Result<()> {
         self.next.end()
+    }
+
+    fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        self.snapshot_splits(snapshot)?;
+        snapshot.usize(&mut self.current)?;
+        snapshot.i64(&mut self.emitted)?;
+        snapshot.bool(&mut self.idle)?;
+        self.next.snapshot(snapshot)
     }
 }
 

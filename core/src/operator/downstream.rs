@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use super::Feed;
+use super::{Feed, Snapshot};
 use crate::Result;
 use crate::runtime::SideOutputs;
 use crate::time::{MIN, Stamp, Timestamp};
@@ -55,6 +55,12 @@ impl<U, N: Feed<U>> Downstream<U, N> {
     pub(super) fn flush(&mut self) -> Result<()> {
         self.sides.flush()?;
         self.next.flush()
+    }
+
+    pub(super) fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        snapshot.i64(&mut self.told)?;
+        self.sides.snapshot(snapshot)?;
+        self.next.snapshot(snapshot)
     }
 
     pub(super) fn end(&mut self) -> Result<()> {

@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use super::{Blame, Chain, Feed, SplitEvent, named};
+use super::{Blame, Chain, Feed, Snapshot, SplitEvent, named};
 use crate::runtime::{Core, Port};
 use crate::time::{Stamp, Timestamp};
 use crate::{BoxError, Error, Result};
@@ -120,6 +120,10 @@ macro_rules! pass_control_to_both {
         fn end(&mut self) -> Result<()> {
             self.letters.control(|port| port.end())?;
             self.next.end()
+        }
+        fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+            self.letters.control(|port| port.snapshot(snapshot))?;
+            self.next.snapshot(snapshot)
         }
     };
 }

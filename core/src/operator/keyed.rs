@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use thalweg_net::{PageView, RecordView};
 
-use super::{Blame, Feed, SplitEvent};
+use super::{Blame, Feed, Snapshot, SplitEvent};
 use crate::Result;
 use crate::record::Record;
 use crate::runtime::{Core, PageConsumer, Run};
@@ -203,5 +203,9 @@ where
     fn end(&mut self) -> Result<()> {
         self.next.flush()?;
         self.next.end()
+    }
+    fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        snapshot.i64(&mut self.watermark)?;
+        self.next.snapshot(snapshot)
     }
 }

@@ -12,6 +12,7 @@ mod fallible;
 mod guard;
 pub(crate) mod keyed;
 pub(crate) mod process;
+mod snapshot;
 mod timers;
 pub(crate) mod window;
 
@@ -23,6 +24,7 @@ pub(crate) use fallible::{Letters, chain_text};
 pub use fallible::{Rejected, TryFilter, TryFlatMap};
 pub(crate) use guard::{Blame, blamed};
 pub use process::{KeyedProcess, ProcessContext, TimeDomain, Timer};
+pub use snapshot::Snapshot;
 pub use window::{
     EventTimeTrigger, TimeWindow, Trigger, TriggerContext, TriggerResult, TumblingWindows,
     WindowAssigner,
@@ -50,6 +52,8 @@ pub trait Feed<T>: 'static {
     fn flush(&mut self) -> Result<()>;
     /// No more records.
     fn end(&mut self) -> Result<()>;
+    /// Writes what it keeps at a cut, or reads it back; nothing is staged then.
+    fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()>;
 }
 
 /// What a source says about its splits to the watermark generators behind it.
@@ -97,6 +101,9 @@ macro_rules! pass_control {
         fn end(&mut self) -> $crate::Result<()> {
             self.next.end()
         }
+        fn snapshot(&mut self, snapshot: &mut $crate::operator::Snapshot) -> $crate::Result<()> {
+            self.next.snapshot(snapshot)
+        }
     };
 }
 pub(crate) use pass_control;
@@ -112,6 +119,9 @@ macro_rules! pass_nothing {
             Ok(())
         }
         fn end(&mut self) -> $crate::Result<()> {
+            Ok(())
+        }
+        fn snapshot(&mut self, _snapshot: &mut $crate::operator::Snapshot) -> $crate::Result<()> {
             Ok(())
         }
     };

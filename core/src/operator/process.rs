@@ -14,7 +14,7 @@ use thalweg_state::{Key, KeyRef, key};
 use super::downstream::Downstream;
 use super::keyed::{IntoConsumer, ahead, key_of, near, stamp_of};
 use super::timers::{TIMERS_PER_TURN, TimerSet};
-use super::{Blame, Feed};
+use super::{Blame, Feed, Snapshot};
 use crate::Result;
 use crate::record::Record;
 use crate::runtime::{Core, PageConsumer, Run, SideOutputs};
@@ -360,5 +360,9 @@ where
     }
     fn end(&mut self) -> Result<()> {
         self.downstream.end()
+    }
+    fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        snapshot.i64(&mut self.operator.watermark)?;
+        self.downstream.snapshot(snapshot)
     }
 }

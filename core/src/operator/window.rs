@@ -17,7 +17,7 @@ use super::aggregate::AggregateFn;
 use super::downstream::Downstream;
 use super::keyed::{IntoConsumer, ahead, key_of, stamp_of};
 use super::timers::{DueTimers, TIMERS_PER_TURN, TimerQueue};
-use super::{Blame, Feed};
+use super::{Blame, Feed, Snapshot};
 use crate::error::Kind;
 use crate::record::Record;
 use crate::runtime::{Core, PageConsumer, Run, SideOutputs};
@@ -394,6 +394,10 @@ where
     }
     fn end(&mut self) -> Result<()> {
         self.downstream.end()
+    }
+    fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        snapshot.i64(&mut self.operator.watermark)?;
+        self.downstream.snapshot(snapshot)
     }
 }
 

@@ -6,13 +6,16 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use thalweg_net::{Buffer, ChannelId, Frame, Head, OutputChannel};
+use thalweg_checkpoint::SectionKind;
+use thalweg_net::channel::OutputState;
+use thalweg_net::{Buffer, ChannelId, Frame, Head, OutputChannel, recorded};
 
 use super::Core;
 use super::audit::OutputView;
+use super::cut::{Recording, Restoring};
 use crate::Result;
 use crate::config::NetworkConfig;
-use crate::operator::{Blame, Feed, SplitEvent};
+use crate::operator::{Blame, Feed, Snapshot, SplitEvent};
 use crate::record::Record;
 use crate::time::{Stamp, Timestamp};
 use thalweg_state::key::hash;
@@ -46,6 +49,10 @@ pub(crate) trait OutputPort: Outlet {
     fn check_credits(&self, receiver: usize) -> u64;
     /// What a simulator sees of the channel to a core.
     fn view(&self, receiver: usize) -> OutputView;
+    /// Records the channel to a core with all that has not left.
+    fn record(&self, receiver: usize, name: &str, recording: &mut Recording) -> Result<()>;
+    /// Makes the channel to a core what it was when it was recorded; before the first record.
+    fn restore(&self, receiver: usize, image: &Restoring<'_>) -> Result<()>;
 }
 
 /// The sending side of an edge.
@@ -159,6 +166,41 @@ impl<T: Record> OutputPort for Exchange<T> {
             has_credit: channel.has_credit(),
         }
     }
+
+    fn record(&self, receiver: usize, name: &str, recording: &mut Recording) -> Result<()> {
+        let channel = &mut self.channels.borrow_mut()[receiver];
+        let mut state = channel.freeze();
+        let mut snapshot = recording.snapshot();
+        visit(&mut state, &mut snapshot)?;
+        let mut bytes = Recording::headed(snapshot)?;
+        let unsent = channel.frames().map(|body| recorded::record(body, &mut bytes)).sum();
+        recording.add(SectionKind::Output, name, self.id.0, receiver as u32, bytes);
+        recording.count_sent(self.id.0, receiver, state.written, unsent);
+        Ok(())
+    }
+
+    fn restore(&self, receiver: usize, image: &Restoring<'_>) -> Result<()> {
+        let section = image.section(SectionKind::Output, self.id.0, receiver as u32)?;
+        let (head, frames) = Restoring::split_head(section)?;
+        let mut snapshot = image.snapshot(head.to_vec());
+        let channel = &mut self.channels.borrow_mut()[receiver];
+        let mut state = channel.freeze();
+        visit(&mut state, &mut snapshot)?;
+        snapshot.finish()?;
+        let bodies = image.frames::<T>(frames)?;
+        channel.restore(state, bodies);
+        self.ended.set(state.ended);
+        Ok(())
+    }
+}
+
+/// Writes a channel's numbers at a cut, or reads them back.
+fn visit(state: &mut OutputState, snapshot: &mut Snapshot) -> Result<()> {
+    snapshot.i64(&mut state.watermark)?;
+    snapshot.i64(&mut state.announced)?;
+    snapshot.bool(&mut state.idle)?;
+    snapshot.bool(&mut state.ended)?;
+    snapshot.u64(&mut state.written)
 }
 
 /// Decides which core a record goes to.
@@ -312,6 +354,11 @@ impl<T: Record, R: Route<T>> Feed<T> for ExchangeFeed<T, R> {
     fn end(&mut self) -> Result<()> {
         self.exchange.each(OutputChannel::end);
         self.exchange.ended.set(true);
+        Ok(())
+    }
+
+    /// The exchange is the worker's.
+    fn snapshot(&mut self, _snapshot: &mut Snapshot) -> Result<()> {
         Ok(())
     }
 }

@@ -7,17 +7,21 @@
 
 mod cold;
 mod consumer;
+mod cut;
 mod input;
 mod run;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use thalweg_net::channel::Received;
 use thalweg_net::{Body, Buffer, ChannelId, Frame, InputChannel, Page};
+use thalweg_state::segment::{Block, BlockReader};
 
 pub use self::consumer::{PageConsumer, Run};
 use self::input::{Cursor, Input, OpenPage, Prepared};
 use super::audit::{GateView, InputView};
+use super::cut::{Recording, Restoring};
 use super::valve::{Change, Valve};
 use super::{Core, Ran};
 use crate::Result;
@@ -55,6 +59,17 @@ pub(crate) trait GatePort {
     fn view(&self) -> GateView;
     /// Shows every page that has arrived and is not consumed.
     fn pages(&self, show: &mut dyn FnMut(&Page));
+    /// Records what it and its operators keep, and every channel with what has arrived on it.
+    fn record(&mut self, name: &str, recording: &mut Recording) -> Result<()>;
+    /// Ends the epoch for the state of its operators; see [`PageConsumer`] for this and what
+    /// follows.
+    fn end_segment(&mut self);
+    fn advance_segment(&mut self, rows: usize) -> Result<bool>;
+    fn take_blocks(&mut self, out: &mut Vec<Block>);
+    fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool>;
+    fn end_restore(&mut self) -> Result<()>;
+    /// Makes it what it was when it was recorded; before the first frame.
+    fn restore(&mut self, image: &Restoring<'_>) -> Result<()>;
 }
 
 /// The input of one edge on one core.
@@ -163,15 +178,16 @@ impl<T: Record> Gate<T> {
     /// Opens the next page or applies the next control frame; false when the queue is empty.
     fn next_frame(&mut self, index: usize) -> Result<bool> {
         let input = &mut self.inputs[index];
-        let Some(frame) = input.channel.pop() else {
+        let Some(Received { body, restored }) = input.channel.pop() else {
             return Ok(false);
         };
-        let change = match frame.body {
+        let change = match body {
             Body::Data { page, watermark } => {
                 input.ahead = input.ahead.saturating_sub(1);
                 input.open = Some(OpenPage {
                     page,
                     trailing: watermark,
+                    restored,
                     cursor: Cursor { at: 0, prepared: Prepared::No },
                 });
                 return Ok(true);
@@ -316,7 +332,8 @@ impl<T: Record> GatePort for Gate<T> {
     fn held(&self, sender: usize) -> usize {
         let input = &self.inputs[sender];
         let returning = self.returns.iter().filter(|(to, ..)| *to == sender).count();
-        input.channel.queued_pages() as usize + usize::from(input.open.is_some()) + returning
+        let open = input.open.as_ref().is_some_and(|open| !open.restored);
+        input.channel.queued_pages() as usize + usize::from(open) + returning
     }
 
     fn view(&self) -> GateView {
@@ -324,7 +341,7 @@ impl<T: Record> GatePort for Gate<T> {
             frames: input.channel.received(),
             merged: input.channel.merged(),
             queued: input.channel.queued(),
-            pages: input.channel.queued_pages() as usize,
+            pages: input.channel.queued_pages() as usize + input.channel.restored_pages(),
             open: input.open.as_ref().map(|open| (open.cursor.at, open.page.count())),
             records: input.records,
             watermark: self.valve.input(index).0,
@@ -342,11 +359,49 @@ impl<T: Record> GatePort for Gate<T> {
         }
     }
 
+    fn record(&mut self, name: &str, recording: &mut Recording) -> Result<()> {
+        self.record_all(name, recording)
+    }
+
+    fn restore(&mut self, image: &Restoring<'_>) -> Result<()> {
+        self.restore_all(image)
+    }
+
+    fn end_segment(&mut self) {
+        self.consumers.iter_mut().for_each(|consumer| consumer.end_segment());
+    }
+
+    fn advance_segment(&mut self, rows: usize) -> Result<bool> {
+        for consumer in &mut self.consumers {
+            if !consumer.advance_segment(rows)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn take_blocks(&mut self, out: &mut Vec<Block>) {
+        self.consumers.iter_mut().for_each(|consumer| consumer.take_blocks(out));
+    }
+
+    fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {
+        for consumer in &mut self.consumers {
+            if consumer.restore_block(block)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn end_restore(&mut self) -> Result<()> {
+        self.consumers.iter_mut().try_for_each(|consumer| consumer.end_restore())
+    }
+
     fn pages(&self, show: &mut dyn FnMut(&Page)) {
         for input in &self.inputs {
             input.open.iter().for_each(|open| show(&open.page));
-            for frame in input.channel.frames() {
-                if let Body::Data { page, .. } = &frame.body {
+            for body in input.channel.frames() {
+                if let Body::Data { page, .. } = body {
                     show(page);
                 }
             }

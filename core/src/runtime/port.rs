@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 
 use crate::Result;
-use crate::operator::{Feed, SplitEvent};
+use crate::operator::{Feed, Snapshot, SplitEvent};
 use crate::time::{Stamp, Timestamp};
 
 /// How many records are staged before they go on.
@@ -21,6 +21,8 @@ pub struct Port<T> {
     /// Takes the records if nobody else does.
     fallback: RefCell<Option<Box<dyn BatchFeed<T>>>>,
     clone: Cell<Option<fn(&T) -> T>>,
+    /// The last cut that it took part in.
+    seen: Cell<u64>,
 }
 
 impl<T: 'static> Port<T> {
@@ -30,6 +32,7 @@ impl<T: 'static> Port<T> {
             consumers: RefCell::new(Vec::new()),
             fallback: RefCell::new(None),
             clone: Cell::new(None),
+            seen: Cell::new(0),
         }
     }
 
@@ -112,6 +115,15 @@ impl<T: 'static> Port<T> {
     pub(crate) fn end(&self) -> Result<()> {
         self.control(|consumer| consumer.end())
     }
+
+    pub(crate) fn snapshot(&self, snapshot: &mut Snapshot) -> Result<()> {
+        assert!(self.staged.borrow().is_empty(), "a cut finds records staged at a port");
+        if !snapshot.is_new_to(&self.seen) {
+            return Ok(());
+        }
+        let mut consumers = self.consumers.borrow_mut();
+        consumers.iter_mut().try_for_each(|consumer| consumer.snapshot(snapshot))
+    }
 }
 
 /// A chain that takes whole batches: the rim between chains.
@@ -123,6 +135,7 @@ pub(crate) trait BatchFeed<T> {
     fn split(&mut self, event: SplitEvent) -> Result<()>;
     fn flush(&mut self) -> Result<()>;
     fn end(&mut self) -> Result<()>;
+    fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()>;
 }
 
 struct Unbatched<N>(N);
@@ -149,6 +162,9 @@ impl<T, N: Feed<T>> BatchFeed<T> for Unbatched<N> {
     fn end(&mut self) -> Result<()> {
         self.0.end()
     }
+    fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        self.0.snapshot(snapshot)
+    }
 }
 
 /// The end of a chain that leads into a port.
@@ -173,5 +189,8 @@ impl<T: 'static> Feed<T> for PortFeed<T> {
     }
     fn end(&mut self) -> Result<()> {
         self.0.end()
+    }
+    fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        self.0.snapshot(snapshot)
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::Port;
 use crate::dataflow::Tag;
 use crate::error::Kind;
-use crate::operator::{Feed, SplitEvent};
+use crate::operator::{Feed, Snapshot, SplitEvent};
 use crate::time::{Stamp, Timestamp};
 use crate::{Error, Result};
 
@@ -81,6 +81,11 @@ impl SideOutputs {
         self.each(SidePort::end)
     }
 
+    pub(crate) fn snapshot(&self, snapshot: &mut Snapshot) -> Result<()> {
+        let ports = self.ports.borrow();
+        ports.iter().try_for_each(|(_, port)| port.snapshot(snapshot))
+    }
+
     fn each(&self, call: impl Fn(&dyn SidePort) -> Result<()>) -> Result<()> {
         self.ports.borrow().iter().try_for_each(|(_, port)| call(&**port))
     }
@@ -98,6 +103,7 @@ trait SidePort: Any {
     fn idle(&self, idle: bool) -> Result<()>;
     fn flush(&self) -> Result<()>;
     fn end(&self) -> Result<()>;
+    fn snapshot(&self, snapshot: &mut Snapshot) -> Result<()>;
     fn into_any(self: Rc<Self>) -> Rc<dyn Any>;
 }
 
@@ -113,6 +119,9 @@ impl<T: 'static> SidePort for Port<T> {
     }
     fn end(&self) -> Result<()> {
         Port::end(self)
+    }
+    fn snapshot(&self, snapshot: &mut Snapshot) -> Result<()> {
+        Port::snapshot(self, snapshot)
     }
     fn into_any(self: Rc<Self>) -> Rc<dyn Any> {
         self
@@ -157,6 +166,9 @@ impl<T: 'static> Feed<T> for Capture<T> {
         Ok(())
     }
     fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn snapshot(&mut self, _snapshot: &mut Snapshot) -> Result<()> {
         Ok(())
     }
 }

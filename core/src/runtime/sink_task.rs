@@ -3,10 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::Core;
+use thalweg_checkpoint::SectionKind;
+use thalweg_state::{Encoder, State};
+
+use super::cut::{Recording, Restoring};
 use super::exchange::Outlet;
+use super::{Core, sealed};
 use crate::Result;
-use crate::operator::{Blame, Feed, SplitEvent};
+use crate::operator::{Blame, Feed, Snapshot, SplitEvent};
 use crate::sink::SinkWriter;
 use crate::time::{Stamp, Timestamp};
 
@@ -14,6 +18,18 @@ use crate::time::{Stamp, Timestamp};
 pub(crate) trait SinkPort: Outlet {
     /// Called after the end of the input until it says that everything is out.
     fn finish(&self) -> Result<bool>;
+    /// Closes what was written for a checkpoint.
+    fn seal(&self, checkpoint: u64) -> Result<()>;
+    /// Records what is sealed and not known to be committed; `place` is its own among the sinks.
+    fn record(&self, place: u32, recording: &mut Recording) -> Result<()>;
+    /// Whether what was sealed is durable and what was committed is visible.
+    fn settled(&self) -> Result<bool>;
+    /// Makes visible what was sealed for `checkpoint` and before.
+    fn commit(&self, checkpoint: u64) -> Result<()>;
+    /// What was committed is visible: it is forgotten.
+    fn confirm(&self, checkpoint: u64);
+    /// Takes what a checkpoint holds of sealed output, and commits it again.
+    fn restore(&self, place: u32, image: &Restoring<'_>) -> Result<()>;
 }
 
 /// The writer of one sink on one core.
@@ -25,12 +41,15 @@ pub(crate) struct Writing<W> {
     origin: Cell<(u64, u64)>,
     /// Due times of the batch's records before those, equal neighbours counted together.
     origins: RefCell<Vec<(u64, u64)>>,
+    /// Sealed output by checkpoint, the oldest first, until it is known to be visible.
+    sealed: RefCell<Vec<(u64, Vec<Vec<u8>>)>>,
 }
 
 impl<W> Writing<W> {
     pub(crate) fn new(name: Rc<str>, core: Rc<Core>, writer: W) -> Self {
         let (origin, origins) = (Cell::default(), RefCell::default());
-        Self { name, core, writer: RefCell::new(writer), origin, origins }
+        let sealed = RefCell::default();
+        Self { name, core, writer: RefCell::new(writer), origin, origins, sealed }
     }
 
     #[inline(always)]
@@ -72,19 +91,61 @@ impl<W> Writing<W> {
 pub(crate) trait WriterControl: 'static {
     fn ready(&mut self) -> Result<bool>;
     fn finish(&mut self) -> Result<bool>;
+    fn seal(&mut self, checkpoint: u64) -> Result<Vec<Vec<u8>>>;
+    fn commit(&mut self, committables: &[Vec<u8>]) -> Result<()>;
+    fn settled(&mut self) -> Result<bool>;
+}
+
+impl<W: WriterControl> Writing<W> {
+    fn call_writer<R>(&self, call: impl FnOnce(&mut W) -> Result<R>) -> Result<R> {
+        let result = Blame::call(&self.name, || call(&mut self.writer.borrow_mut()));
+        result.map_err(|error| error.in_operator(&self.name))
+    }
 }
 
 impl<W: WriterControl> Outlet for Writing<W> {
     fn ready(&self) -> Result<bool> {
-        let ready = Blame::call(&self.name, || self.writer.borrow_mut().ready());
-        ready.map_err(|error| error.in_operator(&self.name))
+        self.call_writer(WriterControl::ready)
     }
 }
 
 impl<W: WriterControl> SinkPort for Writing<W> {
     fn finish(&self) -> Result<bool> {
-        let finished = Blame::call(&self.name, || self.writer.borrow_mut().finish());
-        finished.map_err(|error| error.in_operator(&self.name))
+        self.call_writer(WriterControl::finish)
+    }
+
+    fn seal(&self, checkpoint: u64) -> Result<()> {
+        let sealed = self.call_writer(|writer| writer.seal(checkpoint))?;
+        if !sealed.is_empty() {
+            self.sealed.borrow_mut().push((checkpoint, sealed));
+        }
+        Ok(())
+    }
+
+    fn record(&self, place: u32, recording: &mut Recording) -> Result<()> {
+        let bytes = sealed::encode(&self.sealed.borrow());
+        recording.add(SectionKind::Committables, &self.name, place, 0, bytes);
+        Ok(())
+    }
+
+    fn settled(&self) -> Result<bool> {
+        self.call_writer(WriterControl::settled)
+    }
+
+    fn commit(&self, checkpoint: u64) -> Result<()> {
+        let sealed = self.sealed.borrow();
+        let due = sealed.iter().take_while(|(sealed_for, _)| *sealed_for <= checkpoint);
+        due.into_iter().try_for_each(|(_, due)| self.call_writer(|writer| writer.commit(due)))
+    }
+
+    fn confirm(&self, checkpoint: u64) {
+        self.sealed.borrow_mut().retain(|(sealed_for, _)| *sealed_for > checkpoint);
+    }
+
+    fn restore(&self, place: u32, image: &Restoring<'_>) -> Result<()> {
+        let sealed = sealed::decode(image.section(SectionKind::Committables, place, 0)?)?;
+        *self.sealed.borrow_mut() = sealed;
+        self.commit(u64::MAX)
     }
 }
 
@@ -100,6 +161,23 @@ impl<T: 'static, W: SinkWriter<T>> WriterControl for Typed<W, T> {
     }
     fn finish(&mut self) -> Result<bool> {
         self.writer.finish()
+    }
+    fn seal(&mut self, checkpoint: u64) -> Result<Vec<Vec<u8>>> {
+        let mut encoder = Encoder::new();
+        let encode = |committable: &W::Committable| {
+            let mut bytes = Vec::new();
+            encoder.encode(committable, &mut bytes)?;
+            Ok(bytes)
+        };
+        self.writer.seal(checkpoint)?.iter().map(encode).collect()
+    }
+    fn commit(&mut self, committables: &[Vec<u8>]) -> Result<()> {
+        let decoded = committables.iter().map(|bytes| W::Committable::decode(bytes));
+        let decoded = decoded.collect::<Result<Vec<_>, _>>()?;
+        self.writer.commit(decoded)
+    }
+    fn settled(&mut self) -> Result<bool> {
+        self.writer.settled()
     }
 }
 
@@ -136,5 +214,8 @@ impl<T: 'static, W: SinkWriter<T>> Feed<T> for SinkFeed<W, T> {
     }
     fn end(&mut self) -> Result<()> {
         self.call(SinkWriter::end)
+    }
+    fn snapshot(&mut self, _snapshot: &mut Snapshot) -> Result<()> {
+        Ok(())
     }
 }

@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use super::{Core, Ran};
+use thalweg_checkpoint::SectionKind;
+
+use super::cut::{Recording, Restoring};
+use super::{Core, Ran, splits};
 use crate::Result;
 use crate::operator::{Feed, SplitEvent};
 use crate::source::{SourceOutput, SourceReader, SourceStatus};
@@ -23,7 +26,15 @@ pub(crate) trait SourceTask {
     fn hold(&mut self);
     /// Whether everything was read and passed on.
     fn ended(&self) -> bool;
+    /// Records what it and its chain keep and where its splits stand; `place` is its own among the
+    /// sources.
+    fn record(&mut self, place: u32, recording: &mut Recording) -> Result<()>;
+    /// Makes its chain what it was; the reader was made from the recorded splits.
+    fn restore(&mut self, place: u32, image: &Restoring<'_>) -> Result<()>;
 }
+
+/// Task sections of sources are numbered from here: gates have numbers of edges.
+const SOURCES: u32 = 1 << 31;
 
 /// A reader and what its records go through.
 pub(crate) struct Reading<R, N> {
@@ -127,6 +138,24 @@ impl<R: SourceReader, N: Feed<R::Out>> SourceTask for Reading<R, N> {
     fn ended(&self) -> bool {
         self.ended
     }
+
+    fn record(&mut self, place: u32, recording: &mut Recording) -> Result<()> {
+        let mut snapshot = recording.snapshot();
+        snapshot.bool(&mut self.ended)?;
+        self.next.snapshot(&mut snapshot)?;
+        recording.add(SectionKind::Task, &self.name, SOURCES + place, 0, snapshot.finish()?);
+        let splits = splits::encode(&self.reader.snapshot())?;
+        recording.add(SectionKind::Splits, &self.name, place, 0, splits);
+        Ok(())
+    }
+
+    fn restore(&mut self, place: u32, image: &Restoring<'_>) -> Result<()> {
+        let section = image.section(SectionKind::Task, SOURCES + place, 0)?;
+        let mut snapshot = image.snapshot(section.to_vec());
+        snapshot.bool(&mut self.ended)?;
+        self.next.snapshot(&mut snapshot)?;
+        snapshot.finish().map(drop)
+    }
 }
 
 /// The reader's way into the chain.
@@ -171,6 +200,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+    use crate::operator::Snapshot;
     use crate::time::{Clock, ManualClock};
 
     /// Has one record a poll.
@@ -211,6 +241,9 @@ mod tests {
             Ok(())
         }
         fn end(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn snapshot(&mut self, _snapshot: &mut Snapshot) -> Result<()> {
             Ok(())
         }
     }

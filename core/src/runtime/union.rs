@@ -1,12 +1,12 @@
 //! Several chains of one core that lead into one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::Port;
 use super::valve::{Change, Valve};
 use crate::Result;
-use crate::operator::{Feed, SplitEvent};
+use crate::operator::{Feed, Snapshot, SplitEvent};
 use crate::time::{Stamp, Timestamp};
 
 /// A union of `n` chains.
@@ -15,12 +15,14 @@ pub(crate) struct Union<T>(Rc<Merge<T>>);
 struct Merge<T> {
     port: Rc<Port<T>>,
     valve: RefCell<Valve>,
+    /// The last cut that it took part in.
+    seen: Cell<u64>,
 }
 
 impl<T: 'static> Union<T> {
     pub(crate) fn new(inputs: usize) -> Self {
         let valve = RefCell::new(Valve::new(inputs));
-        Self(Rc::new(Merge { port: Rc::new(Port::new()), valve }))
+        Self(Rc::new(Merge { port: Rc::new(Port::new()), valve, seen: Cell::new(0) }))
     }
 
     pub(crate) fn input(&self, index: usize) -> UnionFeed<T> {
@@ -75,5 +77,11 @@ impl<T: 'static> Feed<T> for UnionFeed<T> {
             self.merge.port.end()?;
         }
         Ok(())
+    }
+    fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        if snapshot.is_new_to(&self.merge.seen) {
+            self.merge.valve.borrow_mut().snapshot(snapshot)?;
+        }
+        self.merge.port.snapshot(snapshot)
     }
 }

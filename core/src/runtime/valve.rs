@@ -5,6 +5,8 @@
 //! has caught up. When all inputs are idle the largest of their watermarks goes out, then the
 //! idleness, whatever the order was.
 
+use crate::Result;
+use crate::operator::Snapshot;
 use crate::time::{MAX, MIN, Timestamp};
 
 /// The merge of `n` inputs.
@@ -109,6 +111,19 @@ impl Valve {
         input.idle = false;
         input.ended = true;
         self.merge()
+    }
+
+    /// Writes the merge at a cut, or reads it back.
+    pub(crate) fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        snapshot.expect(self.inputs.len())?;
+        for input in &mut self.inputs {
+            snapshot.i64(&mut input.watermark)?;
+            snapshot.bool(&mut input.idle)?;
+            snapshot.bool(&mut input.aligned)?;
+            snapshot.bool(&mut input.ended)?;
+        }
+        snapshot.i64(&mut self.output)?;
+        snapshot.bool(&mut self.idle)
     }
 
     fn merge(&mut self) -> Change {

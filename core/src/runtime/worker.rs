@@ -8,9 +8,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use thalweg_net::{LinkReceiver, LinkSender, Page};
+use thalweg_net::{Frame, LinkReceiver, LinkSender, Page, Parcel};
 
 use super::audit::{GateView, OutputView};
+use super::cut::Cuts;
 use super::exchange::{Outlet, OutputPort};
 use super::gate::GatePort;
 use super::pulse::Pulse;
@@ -41,15 +42,16 @@ pub struct Progress {
 
 /// One core's part of a job.
 pub struct Worker {
-    core: Rc<Core>,
-    network: NetworkConfig,
-    sources: Vec<Task<Box<dyn SourceTask>>>,
-    gates: Vec<Option<Task<Rc<RefCell<dyn GatePort>>>>>,
-    outputs: Vec<Option<Rc<dyn OutputPort>>>,
-    sinks: Vec<Rc<dyn SinkPort>>,
+    pub(super) core: Rc<Core>,
+    pub(super) network: NetworkConfig,
+    pub(super) sources: Vec<Task<Box<dyn SourceTask>>>,
+    pub(super) gates: Vec<Option<Task<Rc<RefCell<dyn GatePort>>>>>,
+    pub(super) outputs: Vec<Option<Rc<dyn OutputPort>>>,
+    pub(super) sinks: Vec<Rc<dyn SinkPort>>,
     /// How many of the sinks have finished: none is asked again.
     finished: usize,
-    links: Vec<Option<Link>>,
+    pub(super) links: Vec<Option<Link>>,
+    pub(super) cuts: Cuts,
     /// Order in which gates run: sinks first, so that buffers come home before sources fill new
     /// ones.
     order: Vec<usize>,
@@ -98,6 +100,8 @@ pub(crate) struct Parts {
     pub(crate) gates: Vec<Option<Task<Rc<RefCell<dyn GatePort>>>>>,
     pub(crate) outputs: Vec<Option<Rc<dyn OutputPort>>>,
     pub(crate) sinks: Vec<Rc<dyn SinkPort>>,
+    /// Whether there are checkpoints.
+    pub(crate) checkpoints: bool,
 }
 
 impl Worker {
@@ -112,6 +116,7 @@ impl Worker {
             outputs: parts.outputs,
             sinks: parts.sinks,
             finished: 0,
+            cuts: Cuts::new(parts.checkpoints, links.len()),
             links,
             order,
             budget: BUDGET,
@@ -155,12 +160,14 @@ impl Worker {
 
     fn turn(&mut self, frames: usize) -> Result<Progress> {
         let mut worked = self.receive_frames(frames)?;
+        worked |= self.receive_commands()?;
         worked |= self.receive_rows()?;
         let (ran, more) = self.run_tasks()?;
         worked |= ran;
         worked |= self.tend_state(worked)?;
         self.flush_outputs(ran && more);
         worked |= self.send_frames()?;
+        worked |= self.advance_cut()?;
         let done = self.advance_end()?;
         Ok(Progress { worked, done })
     }
@@ -219,22 +226,35 @@ impl Worker {
 
     fn receive_frames(&mut self, limit: usize) -> Result<bool> {
         let mut worked = false;
-        for (peer, link) in self.links.iter_mut().enumerate() {
-            let Some(link) = link else { continue };
+        for peer in 0..self.links.len() {
+            let Some(link) = &mut self.links[peer] else { continue };
             while let Some((channel, buffer)) = link.sender.home() {
                 let output = self.outputs[channel.0 as usize].as_ref();
                 output.ok_or_else(|| no_edge(channel.0))?.home(peer, buffer);
                 worked = true;
             }
             for _ in 0..limit {
-                let Some(frame) = link.receiver.receive() else { break };
-                let edge = frame.channel.0;
-                let gate = self.gates.get(edge as usize).and_then(Option::as_ref);
-                gate.ok_or_else(|| no_edge(edge))?.inner.borrow_mut().receive(peer, frame)?;
+                let Some(link) = &mut self.links[peer] else { break };
+                let Some(parcel) = link.receiver.receive() else { break };
                 worked = true;
+                match parcel {
+                    Parcel::Frame(frame) => self.receive_frame(peer, frame)?,
+                    Parcel::Barrier(barrier) => self.receive_barrier(peer, barrier)?,
+                }
             }
         }
         Ok(worked)
+    }
+
+    fn receive_frame(&mut self, peer: usize, frame: Frame) -> Result<()> {
+        let edge = frame.channel.0;
+        if self.cuts.records(peer)
+            && let Some(recording) = self.cuts.recording()
+        {
+            recording.add_frame(edge, peer as u32, &frame.body)?;
+        }
+        let gate = self.gates.get(edge as usize).and_then(Option::as_ref);
+        gate.ok_or_else(|| no_edge(edge))?.inner.borrow_mut().receive(peer, frame)
     }
 
     /// Takes what the cold tier has answered.
@@ -332,10 +352,13 @@ impl Worker {
     fn send_frames(&mut self) -> Result<bool> {
         let own = self.core.index();
         let mut worked = false;
+        worked |= self.send_barriers();
         for (edge, output) in self.outputs.iter().enumerate() {
             let Some(output) = output else { continue };
             for receiver in 0..output.receivers() {
                 worked |= match &mut self.links[receiver] {
+                    // What was not sent before the cut comes behind its barrier.
+                    Some(_) if self.cuts.barrier_waits(receiver) => false,
                     Some(link) => send(&**output, receiver, &mut link.sender)?,
                     None => {
                         debug_assert_eq!(receiver, own, "only the own core has no link");
@@ -362,6 +385,9 @@ impl Worker {
         let gates_ended = self.gates.iter().flatten().all(|gate| gate.inner.borrow().ended());
         let drained = self.outputs.iter().flatten().all(|output| output.drained());
         if !sources_ended || !gates_ended || !drained {
+            return Ok(false);
+        }
+        if !self.is_committed() {
             return Ok(false);
         }
         while let Some(sink) = self.sinks.get(self.finished) {

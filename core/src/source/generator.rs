@@ -249,7 +249,7 @@ where
 
     fn open<O: SourceOutput<T>>(&mut self, out: &mut O) -> Result<()> {
         self.start.get_or_insert_with(|| out.now());
-        for split in &self.splits {
+        for split in self.splits.iter().filter(|split| !split.done) {
             out.split(SplitEvent::Added(split.id))?;
         }
         if self.splits.is_empty() { out.idle(true) } else { Ok(()) }

@@ -87,7 +87,7 @@ pub trait SourceReader: 'static {
     /// What it produces.
     type Out: 'static;
     /// See [`Source::Split`].
-    type Split;
+    type Split: thalweg_state::State;
 
     /// Called once before the first poll: announces the splits (`SplitEvent::Added`), or idleness
     /// if there is none.

@@ -6,7 +6,7 @@ use crate::config::NetworkConfig;
 use crate::dataflow::Environment;
 use crate::graph::JobGraph;
 use crate::job::{Args, Job, local_workers, plan};
-use crate::runtime::Worker;
+use crate::runtime::{Restore, Worker};
 use crate::state::StateMemory;
 use crate::time::{Clock, ManualClock};
 use crate::{Error, Result};
@@ -48,6 +48,10 @@ pub struct ClusterOptions {
     pub max_parallelism: Option<u32>,
     /// What state may take; above it rows go to a cold tier in memory.
     pub state: StateBound,
+    /// Whether there are checkpoints; the caller is their coordinator.
+    pub checkpoints: bool,
+    /// The number of this attempt, from 1.
+    pub attempt: u64,
 }
 
 /// How much memory the state of each core may take.
@@ -89,6 +93,8 @@ impl ClusterOptions {
             clock: ManualClock::new(0),
             max_parallelism: None,
             state: StateBound::None,
+            checkpoints: false,
+            attempt: 1,
         }
     }
 }
@@ -99,6 +105,19 @@ impl Cluster {
     /// # Errors
     /// Bad arguments, a graph that cannot run, no file descriptors left.
     pub fn new(job: &dyn Job, args: &Args, options: &ClusterOptions) -> Result<Self> {
+        Self::restored(job, args, options, &[])
+    }
+
+    /// Builds every core's part of a job as it was at a checkpoint, or afresh if there is none.
+    ///
+    /// # Errors
+    /// As [`Cluster::new`], and if the checkpoint is damaged or of another job.
+    pub fn restored(
+        job: &dyn Job,
+        args: &Args,
+        options: &ClusterOptions,
+        cores: &[Rc<Restore>],
+    ) -> Result<Self> {
         if options.parallelism == 0 {
             return Err(Error::usage("cannot build a cluster of 0 cores"));
         }
@@ -106,7 +125,9 @@ impl Cluster {
         env.max_parallelism = options.max_parallelism.unwrap_or(env.max_parallelism);
         env.memory = options.state.memory();
         let clock: Rc<dyn Clock> = Rc::new(options.clock.clone());
-        let workers = local_workers(job, args, options.parallelism, &clock, &env)?;
+        env.checkpoints = options.checkpoints;
+        env.attempt = options.attempt;
+        let workers = local_workers(job, args, options.parallelism, &clock, &env, cores)?;
         let mut graph = plan(job, args, options.parallelism)?;
         graph.max_parallelism = env.max_parallelism;
         Ok(Self { workers, graph })

@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{MIN, Timestamp};
+use crate::Result;
+use crate::operator::Snapshot;
 
 /// How a stream gets timestamps and watermarks.
 ///
@@ -109,6 +111,11 @@ impl Generator {
         let moved = timestamp > self.newest;
         self.newest = self.newest.max(timestamp);
         moved
+    }
+
+    /// Writes what it has seen at a cut, or reads it back.
+    pub(crate) fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        snapshot.i64(&mut self.newest)
     }
 
     pub(crate) fn watermark(&self) -> Timestamp {

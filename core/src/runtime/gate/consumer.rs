@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use thalweg_net::{Head, PageView};
+use thalweg_state::segment::{Block, BlockReader};
 
 use crate::Result;
+use crate::operator::Snapshot;
 use crate::record::Record;
 use crate::state::{ColdState, Held};
 use crate::time::Timestamp;
@@ -64,6 +66,22 @@ pub trait PageConsumer<T: Record> {
     fn next_processing_timer(&self) -> Option<i64> {
         None
     }
+    /// Sets aside what has changed in its state since the last call: the epoch ends. O(1).
+    fn end_segment(&mut self) {}
+    /// Encodes about `rows` rows of what was set aside; true when that is all.
+    fn advance_segment(&mut self, _rows: usize) -> Result<bool> {
+        Ok(true)
+    }
+    /// Gives away what was encoded, once that is all.
+    fn take_blocks(&mut self, _out: &mut Vec<Block>) {}
+    /// Applies a block to its state, if it is one of its.
+    fn restore_block(&mut self, _block: &BlockReader<'_>) -> Result<bool> {
+        Ok(false)
+    }
+    /// All blocks were applied.
+    fn end_restore(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Memory that its state takes up.
     fn state_bytes(&self) -> usize {
         0
@@ -75,4 +93,7 @@ pub trait PageConsumer<T: Record> {
     fn idle(&mut self, idle: bool) -> Result<()>;
     fn flush(&mut self) -> Result<()>;
     fn end(&mut self) -> Result<()>;
+    /// Writes what it keeps outside declared state at a cut, or reads it back; so for all that
+    /// stands behind it.
+    fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()>;
 }

@@ -36,6 +36,8 @@ pub(super) struct Front {
 pub(super) struct OpenPage {
     pub(super) page: Page,
     pub(super) trailing: Timestamp,
+    /// Whether a checkpoint brought it back: its buffer goes home to nobody.
+    pub(super) restored: bool,
     pub(super) cursor: Cursor,
 }
 
@@ -65,7 +67,7 @@ impl Input {
         }
         let (page, at) = match &self.open {
             Some(open) => (&open.page, open.cursor.at),
-            None => match &self.channel.front()?.body {
+            None => match self.channel.front()? {
                 Body::Data { page, .. } => (page, 0),
                 _ => return Some(Front { at: MIN, slack: 0 }),
             },
@@ -80,7 +82,7 @@ impl Input {
 
     /// The pages that wait, the first one first.
     pub(super) fn queued_pages(&self) -> impl Iterator<Item = &Page> {
-        self.channel.frames().filter_map(|frame| match &frame.body {
+        self.channel.frames().filter_map(|body| match body {
             Body::Data { page, .. } => Some(page),
             _ => None,
         })

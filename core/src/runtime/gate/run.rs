@@ -33,7 +33,9 @@ impl<T: Record> Gate<T> {
             self.inputs[index].open = Some(open);
             return Ok(taken);
         }
-        self.returns.push_back((index, self.channel, open.page.into_buffer()));
+        if !open.restored {
+            self.returns.push_back((index, self.channel, open.page.into_buffer()));
+        }
         if open.trailing > self.inputs[index].watermark {
             let change = self.raise(index, open.trailing);
             self.apply(change)?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{FileSource, LineParser};
 use crate::dataflow::{SourceRoot, Stream, Tag};
 use crate::error::Kind;
-use crate::operator::{Chain, Feed, SplitEvent, chain_text};
+use crate::operator::{Chain, Feed, Snapshot, SplitEvent, chain_text};
 use crate::runtime::{Core, Port};
 use crate::time::{MIN, Stamp, Timestamp};
 use crate::{BoxError, Error, Result};
@@ -140,6 +140,10 @@ impl<T, N: Feed<T>> Feed<T> for BadLinesFeed<N> {
     fn end(&mut self) -> Result<()> {
         self.port.end()?;
         self.next.end()
+    }
+    fn snapshot(&mut self, snapshot: &mut Snapshot) -> Result<()> {
+        self.port.snapshot(snapshot)?;
+        self.next.snapshot(snapshot)
     }
 }
 

@@ -1,0 +1,70 @@
+//! What a core is made from at a restore.
+
+use std::collections::VecDeque;
+
+use thalweg_checkpoint::{Image, SectionKind};
+use thalweg_net::{Body, recorded};
+
+use super::messages::StoredFile;
+use crate::error::Kind;
+use crate::operator::Snapshot;
+use crate::record::Record;
+use crate::{Error, Result};
+
+/// A core's part of a checkpoint, read from the store.
+#[derive(Debug, Clone, Default)]
+pub struct Restore {
+    /// What was recorded.
+    pub image: Image,
+    /// All segments of its state, the oldest first, each with the file that holds it.
+    pub segments: Vec<(StoredFile, Vec<u8>)>,
+}
+
+/// An image while tasks read their parts of it.
+pub(crate) struct Restoring<'a> {
+    image: &'a Image,
+    /// The least size of the buffers that pages are put into.
+    pub(crate) buffer_bytes: usize,
+}
+
+impl<'a> Restoring<'a> {
+    pub(crate) fn new(image: &'a Image, buffer_bytes: usize) -> Self {
+        Self { image, buffer_bytes }
+    }
+
+    pub(crate) fn section(&self, kind: SectionKind, edge: u32, peer: u32) -> Result<&'a [u8]> {
+        let section = self.image.section(kind, edge, peer);
+        let section = section.ok_or_else(|| invalid("a part of the job is not in it"))?;
+        Ok(&section.bytes)
+    }
+
+    /// The frames in the rest of a section.
+    pub(crate) fn frames<T: Record>(&self, mut bytes: &[u8]) -> Result<VecDeque<Body>> {
+        let mut bodies = VecDeque::new();
+        while !bytes.is_empty() {
+            let body = recorded::read::<T>(&mut bytes, self.buffer_bytes);
+            bodies.push_back(body.map_err(|error| invalid("a frame").with_source(error))?);
+        }
+        Ok(bodies)
+    }
+
+    pub(crate) fn snapshot(&self, bytes: Vec<u8>) -> Snapshot {
+        Snapshot::to_restore(self.image.checkpoint, bytes)
+    }
+
+    /// A snapshot and the frames behind it.
+    pub(crate) fn split_head(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
+        let (length, rest) = bytes.split_first_chunk().ok_or_else(cut_short)?;
+        rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(cut_short)
+    }
+}
+
+fn cut_short() -> Error {
+    invalid("a section is cut short")
+}
+
+#[cold]
+pub(crate) fn invalid(reason: &str) -> Error {
+    Error::new(Kind::Io, format!("cannot restore a core from its image: {reason}"))
+        .with_hint("restore an older checkpoint, or run the program that wrote this one")
+}
