@@ -36,6 +36,13 @@ pub const MARKS: &[&str] = &[
     "rows of state were fetched ahead of their use",
     "user code waited for a row of state",
     "tasks waited because the cold tier was behind",
+    "a core died and the job went on from a checkpoint",
+    "a core died before the first checkpoint",
+    "a cut recorded frames at their receiver",
+    "a cut recorded frames at their sender",
+    "a checkpoint was aborted",
+    "an aborted checkpoint was acknowledged",
+    "output was committed again",
 ];
 
 thread_local! {

@@ -9,6 +9,7 @@
 //! To add a job, write a function that makes a [`jobs::Case`]'s instance and list it in
 //! [`jobs::CASES`].
 
+pub mod checkpoints;
 pub mod checks;
 pub mod jobs;
 pub mod marks;
@@ -19,6 +20,7 @@ pub mod run;
 pub mod schedule;
 pub mod script;
 pub mod trace;
+pub mod world;
 
 pub use random::Random;
 pub use run::{Failure, Report, run_seed};

@@ -1,18 +1,19 @@
 //! The sink of simulated jobs: keeps rows, checks the order of calls, and refuses records now and
 //! then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use thalweg::Result;
 use thalweg::sink::{Sink, SinkContext, SinkWriter};
 use thalweg::time::{MAX, MIN, Stamp, Timestamp};
+use thalweg::{Result, record};
 
 use super::Random;
 use crate::seen;
 
 /// An output record as it is compared: a key within which order counts, and every field as text.
+#[record]
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
     /// Records of one key are compared in order.
@@ -24,18 +25,53 @@ pub struct Row {
 /// Rows by sink.
 pub type Rows = BTreeMap<String, Vec<Row>>;
 
-/// What the sinks of one run have kept; copies share it.
+/// Rows that a checkpoint promises: they become visible together, however often they are committed.
+#[record]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// No two are alike, in whatever attempt they were sealed.
+    pub id: u64,
+    /// The sink's name.
+    pub sink: String,
+    /// What becomes visible.
+    pub rows: Vec<Row>,
+}
+
+/// What the sinks of one run have kept, through all attempts; copies share it.
 #[derive(Debug, Clone, Default)]
-pub struct Outputs(Arc<Mutex<Rows>>);
+pub struct Outputs(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    rows: Rows,
+    sealed: u64,
+    committed: BTreeSet<u64>,
+}
 
 impl Outputs {
     /// Takes everything.
     pub fn take(&self) -> Rows {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).rows)
+    }
+
+    fn seal(&self, sink: &str, rows: Vec<Row>) -> Sealed {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.sealed += 1;
+        Sealed { id: kept.sealed, sink: sink.to_owned(), rows }
+    }
+
+    fn commit(&self, Sealed { id, sink, mut rows }: Sealed) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = kept.committed.insert(id);
+        drop(kept);
+        seen!("output was committed again", if !is_new);
+        if is_new {
+            self.append(&sink, &mut rows);
+        }
     }
 
     fn append(&self, sink: &str, rows: &mut Vec<Row>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).rows;
         match all.get_mut(sink) {
             Some(kept) => kept.append(rows),
             None => drop(all.insert(sink.to_owned(), std::mem::take(rows))),
@@ -86,6 +122,9 @@ impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> Sink<T> for Probe<F> {
             probe: self,
             random,
             staged: Vec::new(),
+            unsealed: Vec::new(),
+            checkpoints: cx.checkpoints,
+            attempt: cx.attempt,
             watermark: MIN,
             is_ready: false,
             ended: false,
@@ -100,6 +139,10 @@ pub struct Probing<F> {
     probe: Probe<F>,
     random: Random,
     staged: Vec<Row>,
+    /// Flushed and not yet promised by a checkpoint.
+    unsealed: Vec<Row>,
+    checkpoints: bool,
+    attempt: u64,
     watermark: Timestamp,
     /// It has said that it is ready, and no record has come since: it does not take that back, so
     /// that a source in front of several sinks finds all of them ready at some time.
@@ -111,7 +154,7 @@ pub struct Probing<F> {
 }
 
 impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> SinkWriter<T> for Probing<F> {
-    type Committable = ();
+    type Committable = Sealed;
 
     fn ready(&mut self) -> Result<bool> {
         self.is_ready |= !self.random.chance(self.probe.manners.refuses);
@@ -145,22 +188,35 @@ impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> SinkWriter<T> for Probing
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.probe.outputs.append(&self.probe.name, &mut self.staged);
+        if self.checkpoints {
+            self.unsealed.append(&mut self.staged);
+        } else {
+            self.probe.outputs.append(&self.probe.name, &mut self.staged);
+        }
         Ok(())
     }
 
-    fn seal(&mut self, _checkpoint: u64) -> Result<Vec<()>> {
-        Ok(Vec::new())
+    fn seal(&mut self, _checkpoint: u64) -> Result<Vec<Sealed>> {
+        let unflushed = self.staged.len();
+        assert_eq!(unflushed, 0, "sink {}: cut with records not flushed", self.probe.name);
+        if self.unsealed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = std::mem::take(&mut self.unsealed);
+        Ok(vec![self.probe.outputs.seal(&self.probe.name, rows)])
     }
 
-    fn commit(&mut self, _committables: Vec<()>) -> Result<()> {
+    fn commit(&mut self, committables: Vec<Sealed>) -> Result<()> {
+        committables.into_iter().for_each(|sealed| self.probe.outputs.commit(sealed));
         Ok(())
     }
 
     fn end(&mut self) -> Result<()> {
         let name = &self.probe.name;
         assert!(!self.ended, "sink {name}: a second end");
-        assert_eq!(self.watermark, MAX, "sink {name}: an end without the last watermark");
+        // A restored sink may have heard of it before.
+        let heard = self.watermark == MAX || self.attempt > 1;
+        assert!(heard, "sink {name}: an end without the last watermark");
         let unflushed = self.staged.len();
         assert_eq!(unflushed, 0, "sink {name}: an end with records that were not flushed");
         self.ended = true;
@@ -168,7 +224,8 @@ impl<T: 'static, F: Fn(&T) -> (u64, String) + 'static> SinkWriter<T> for Probing
     }
 
     fn finish(&mut self) -> Result<bool> {
-        assert!(self.ended, "sink {}: asked to finish before its end", self.probe.name);
+        let ended = self.ended || self.attempt > 1;
+        assert!(ended, "sink {}: asked to finish before its end", self.probe.name);
         assert!(!self.finished, "sink {}: asked again after it had finished", self.probe.name);
         self.asked += 1;
         let finished = !self.random.chance(self.probe.manners.refuses);

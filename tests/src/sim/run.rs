@@ -9,12 +9,12 @@ use thalweg::runtime::Progress;
 use thalweg::testing::{Cluster, ClusterOptions};
 use thalweg::time::ManualClock;
 
-use super::checks::Checks;
 use super::jobs::{CASES, Case, Instance};
 use super::oracle::difference;
 use super::probe::Rows;
 use super::schedule::{Decision, Schedule, Shape};
 use super::trace::Trace;
+use super::world::World;
 use super::{Random, marks};
 use crate::seen;
 
@@ -106,25 +106,23 @@ impl Run {
         let instance = (case.make)(&random.fork("job"));
         let clock = ManualClock::new(1_700_000_000_000);
         let options = ClusterOptions {
-            parallelism: shape.parallelism,
             network: shape.network.clone(),
             clock: clock.clone(),
             max_parallelism: shape.max_parallelism,
             state: shape.state,
+            ..ClusterOptions::new(shape.parallelism)
         };
-        let mut cluster = Cluster::new(&*instance.job, &instance.args, &options)
-            .map_err(|error| error.report())?;
+        let mut world = World::new(&instance, options, random.fork("world"))?;
         let schedule = Schedule::draw(random.fork("schedule"), shape.parallelism);
         self.trace.line(format_args!("{schedule:?}"));
-        let network = &shape.network;
-        let mut checks = Checks::new(&cluster, network.buffer_size, network.overdraft);
-        if !self.unkind(&mut cluster, &mut checks, schedule, &clock)? {
+        if !self.unkind(&mut world, schedule, &clock)? {
             seen!("faults ended before the job did");
-            self.kind(&mut cluster, &mut checks, &clock)?;
+            self.kind(&mut world, &clock)?;
         }
-        self.settle(&mut cluster, &mut checks)?;
-        checks.at_end(&cluster);
-        self.judge(&cluster, &instance, &expected)
+        world.heal();
+        self.settle(&mut world)?;
+        world.check_end();
+        self.judge(&world, &instance, &expected)
     }
 
     /// One core, large buffers, whole budgets.
@@ -149,16 +147,18 @@ impl Run {
     /// Steps as the schedule says; true if the job ends before the schedule does.
     fn unkind(
         &mut self,
-        cluster: &mut Cluster,
-        checks: &mut Checks,
+        world: &mut World<'_>,
         mut schedule: Schedule,
         clock: &ManualClock,
     ) -> Result<bool, String> {
-        let mut done = vec![false; cluster.workers.len()];
+        let mut done = vec![false; world.cluster.workers.len()];
         while let Some(decision) = schedule.decide() {
             clock.advance(decision.advance);
             seen!("the clock jumped", if decision.advance > 1_000_000_000);
-            done[decision.worker] = self.step(cluster, checks, decision)?.done;
+            if world.may_crash(&mut self.trace)? {
+                done.fill(false);
+            }
+            done[decision.worker] = self.step(world, decision)?.done;
             if done.iter().all(|done| *done) {
                 return Ok(true);
             }
@@ -167,16 +167,12 @@ impl Run {
     }
 
     /// No more unkindness: now the job must come to its end.
-    fn kind(
-        &mut self,
-        cluster: &mut Cluster,
-        checks: &mut Checks,
-        clock: &ManualClock,
-    ) -> Result<(), String> {
+    fn kind(&mut self, world: &mut World<'_>, clock: &ManualClock) -> Result<(), String> {
+        world.heal();
         let mut quiet = 0;
         for _ in 0..ROUNDS_MAX {
             clock.advance(patience(quiet));
-            let (done, worked) = self.round(cluster, checks)?;
+            let (done, worked) = self.round(world)?;
             if done {
                 return Ok(());
             }
@@ -189,10 +185,10 @@ impl Run {
     }
 
     /// Rounds more, in which the last buffers come home.
-    fn settle(&mut self, cluster: &mut Cluster, checks: &mut Checks) -> Result<(), String> {
+    fn settle(&mut self, world: &mut World<'_>) -> Result<(), String> {
         for _ in 0..ROUNDS_MAX {
-            let (_, worked) = self.round(cluster, checks)?;
-            if !worked {
+            let (_, worked) = self.round(world)?;
+            if !worked && !world.is_busy() {
                 return Ok(());
             }
         }
@@ -200,49 +196,37 @@ impl Run {
     }
 
     /// Steps every core once: whether all are done, and whether one did something.
-    fn round(
-        &mut self,
-        cluster: &mut Cluster,
-        checks: &mut Checks,
-    ) -> Result<(bool, bool), String> {
+    fn round(&mut self, world: &mut World<'_>) -> Result<(bool, bool), String> {
         let (mut done, mut worked) = (true, false);
-        for worker in 0..cluster.workers.len() {
+        for worker in 0..world.cluster.workers.len() {
             let budget = 1024;
             let decision = Decision { advance: 0, worker, budget, frames: usize::MAX };
-            let progress = self.step(cluster, checks, decision)?;
+            let progress = self.step(world, decision)?;
             done &= progress.done;
             worked |= progress.worked;
         }
         Ok((done, worked))
     }
 
-    fn step(
-        &mut self,
-        cluster: &mut Cluster,
-        checks: &mut Checks,
-        decision: Decision,
-    ) -> Result<Progress, String> {
+    fn step(&mut self, world: &mut World<'_>, decision: Decision) -> Result<Progress, String> {
         self.steps += 1;
         let Decision { advance, worker: core, budget, frames } = decision;
         for number in [advance, core as u64, budget as u64, frames as u64] {
             self.trace.number(number);
         }
-        let worker = &mut cluster.workers[core];
-        worker.set_budget(budget);
-        let progress = worker.step_links(frames).map_err(|error| error.report())?;
+        let progress = world.step(decision, &mut self.trace)?;
         self.trace.number(u64::from(progress.worked) | u64::from(progress.done) << 1);
         let (step, done, worked) = (self.steps, progress.done, progress.worked);
         self.trace.line(format_args!(
             "{step}: +{advance} ns, core {core}, budget {budget}, frames {frames}: \
              worked {worked}, done {done}"
         ));
-        checks.after_step(cluster, core, progress, &mut self.trace);
         Ok(progress)
     }
 
     fn judge(
         &mut self,
-        cluster: &Cluster,
+        world: &World<'_>,
         instance: &Instance,
         expected: &Expected,
     ) -> Result<u64, String> {
@@ -264,8 +248,9 @@ impl Run {
             None => difference(instance.equality, &expected.rows, &found),
         };
         wrong.map_or(Ok(()), |what| Err(format!("output differs from one core's: {what}")))?;
-        let totals = totals(cluster);
-        if totals != expected.totals {
+        let totals = totals(&world.cluster);
+        // An attempt counts for itself.
+        if !world.has_crashed() && totals != expected.totals {
             let one = expected.totals;
             return Err(format!("read, written, refused: {totals:?} instead of {one:?}"));
         }
