@@ -1,11 +1,15 @@
 //! Durable, consistent cuts of a job: what is written where, under which name, and what that name
 //! promises.
 //!
-//! Pure rules without I/O, clock or threads of their own; the engine carries them out. It is no
-//! store of records and knows nothing of streams: it speaks of cores, checkpoints, files and bytes.
+//! Pure rules without clock, threads or randomness of their own; the engine carries them out. Only
+//! the local store does input and output. The crate is no store of records and knows nothing of
+//! streams: it speaks of cores, checkpoints, files and bytes.
 
 #![forbid(unsafe_code)]
 
 pub mod part;
+pub mod paths;
+pub mod store;
 
 pub use part::{HiddenPart, PartName};
+pub use store::{Created, LocalStore, MemoryStore, Store, StoreError};
