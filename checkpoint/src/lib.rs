@@ -7,9 +7,14 @@
 
 #![forbid(unsafe_code)]
 
+mod hex;
+pub mod log;
+pub mod manifest;
 pub mod part;
 pub mod paths;
 pub mod store;
 
+pub use log::{Append, Entry, History, Log, LogError, Verdict, What};
+pub use manifest::{FileInfo, JobIdentity, Kind, Manifest, RestoreError};
 pub use part::{HiddenPart, PartName};
 pub use store::{Created, LocalStore, MemoryStore, Store, StoreError};
