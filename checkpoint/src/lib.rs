@@ -12,6 +12,7 @@ pub mod log;
 pub mod manifest;
 pub mod part;
 pub mod paths;
+pub mod restart;
 pub mod store;
 
 pub use log::{Append, Entry, History, Log, LogError, Verdict, What};
