@@ -13,9 +13,11 @@ pub mod manifest;
 pub mod part;
 pub mod paths;
 pub mod restart;
+pub mod retention;
 pub mod store;
 
 pub use log::{Append, Entry, History, Log, LogError, Verdict, What};
 pub use manifest::{FileInfo, JobIdentity, Kind, Manifest, RestoreError};
 pub use part::{HiddenPart, PartName};
+pub use retention::Retention;
 pub use store::{Created, LocalStore, MemoryStore, Store, StoreError};

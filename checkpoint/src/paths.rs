@@ -100,6 +100,12 @@ pub fn metadata(job: &str, checkpoint: u64) -> String {
     format!("{job}/chk-{checkpoint}/_metadata")
 }
 
+/// Reads the checkpoint of a manifest's copy; `None` if the path is none of this job's.
+pub fn parse_metadata(job: &str, path: &str) -> Option<u64> {
+    let rest = path.strip_prefix(job)?.strip_prefix("/chk-")?;
+    plain(rest.strip_suffix("/_metadata")?)
+}
+
 /// Says what is wrong with a path, if anything is.
 ///
 /// Paths are relative; their pieces are plain names that are not hidden, so no path leaves the
@@ -175,6 +181,8 @@ mod tests {
         assert_eq!(parse_log_entry("job", "job/log/9"), None);
         assert!(paths[0].starts_with(&log_prefix("job")));
         assert_eq!(metadata("job", 41), "job/chk-41/_metadata");
+        assert_eq!(parse_metadata("job", "job/chk-41/_metadata"), Some(41));
+        assert_eq!(parse_metadata("job", "job/chk-041/_metadata"), None);
         assert_eq!(attempt_prefix("job", 2), "job/att-2/");
     }
 

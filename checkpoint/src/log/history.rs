@@ -5,6 +5,7 @@
 //! checkpoint has left it for good.
 
 use crate::log::{Entry, What};
+use crate::manifest::Kind;
 
 /// The log of a job, without its manifests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,8 +38,13 @@ pub enum Step {
     },
     /// A coordinator takes over.
     TakeOver,
-    /// This checkpoint is complete.
-    Complete(u64),
+    /// A checkpoint is complete.
+    Complete {
+        /// Its id.
+        checkpoint: u64,
+        /// What it was made for.
+        kind: Kind,
+    },
     /// The job has finished.
     Finished,
 }
@@ -82,7 +88,7 @@ impl History {
         // From the end on. Past an attempt's beginning, all is void down to what it names.
         let mut void = Void::Nothing;
         self.marks.iter().enumerate().rev().filter_map(move |(k, mark)| match mark.step {
-            Step::Complete(checkpoint) => {
+            Step::Complete { checkpoint, .. } => {
                 if void == Void::Until(checkpoint) {
                     void = Void::Nothing;
                 }
@@ -99,6 +105,25 @@ impl History {
         })
     }
 
+    /// The newest `count` live checkpoints with every savepoint, also void ones, oldest first:
+    /// those whose files must stay.
+    pub fn retained(&self, count: u32) -> Vec<Completed> {
+        let kind = |k: u64| match self.marks[k as usize].step {
+            Step::Complete { kind, .. } => Some(kind),
+            _ => None,
+        };
+        let live = self.live().filter(|it| kind(it.k) != Some(Kind::Savepoint));
+        let mut kept: Vec<Completed> = live.take(count.max(1) as usize).collect();
+        kept.extend(self.marks.iter().enumerate().filter_map(|(k, mark)| match mark.step {
+            Step::Complete { checkpoint, kind: Kind::Savepoint } => {
+                Some(Completed { checkpoint, k: k as u64 })
+            }
+            _ => None,
+        }));
+        kept.sort_unstable();
+        kept
+    }
+
     /// The highest attempt; 0 before the first.
     pub fn attempt(&self) -> u64 {
         self.marks.iter().map(|mark| mark.attempt).max().unwrap_or(0)
@@ -113,7 +138,7 @@ impl History {
     pub fn next_id(&self) -> u64 {
         let above = self.marks.iter().map(|mark| match mark.step {
             Step::Attempt { from, first_id } => from.map_or(0, |from| from + 1).max(first_id),
-            Step::Complete(checkpoint) => checkpoint + 1,
+            Step::Complete { checkpoint, .. } => checkpoint + 1,
             Step::TakeOver | Step::Finished => 0,
         });
         above.max().unwrap_or(0).max(1)
@@ -159,7 +184,9 @@ impl History {
             What::Complete { checkpoint, .. } if *checkpoint < self.next_id() => {
                 return Err(format!("checkpoint {checkpoint} completes twice or too late"));
             }
-            What::Complete { checkpoint, .. } => Step::Complete(*checkpoint),
+            What::Complete { checkpoint, manifest } => {
+                Step::Complete { checkpoint: *checkpoint, kind: manifest.kind }
+            }
             What::Finished => Step::Finished,
         };
         if attempt != self.attempt() && !matches!(step, Step::Attempt { .. }) {
@@ -173,7 +200,9 @@ impl History {
     }
 
     fn completed(&self, checkpoint: u64) -> bool {
-        self.marks.iter().any(|mark| mark.step == Step::Complete(checkpoint))
+        let named =
+            |step| matches!(step, Step::Complete { checkpoint: it, .. } if it == checkpoint);
+        self.marks.iter().any(|mark| named(mark.step))
     }
 
     fn ids_end(&self, what: &What) -> bool {

@@ -111,6 +111,28 @@ fn an_attempt_that_was_itself_left_behind_does_not_count() {
 }
 
 #[test]
+fn the_newest_live_ones_and_all_savepoints_are_retained() {
+    let mut savepoint = complete(1, 2);
+    if let What::Complete { manifest, .. } = &mut savepoint.what {
+        manifest.kind = crate::manifest::Kind::Savepoint;
+    }
+    let history = read(&[
+        begin(1, None, 1),
+        complete(1, 1),
+        savepoint,
+        complete(1, 3),
+        begin(2, Some(1), 4),
+        complete(2, 4),
+        complete(2, 5),
+    ]);
+    let retained = |count| {
+        history.retained(count).iter().map(|completed| completed.checkpoint).collect::<Vec<_>>()
+    };
+    assert_eq!((retained(0), retained(2)), (vec![2, 5], vec![2, 4, 5]));
+    assert_eq!(retained(9), [1, 2, 4, 5], "3 is void");
+}
+
+#[test]
 fn a_manifest_is_read_again_where_the_history_says() {
     let store = MemoryStore::new();
     write(&store, &[begin(1, None, 1), complete(1, 1), entry(1, What::Finished)]);
