@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod coordinator;
 mod hex;
 pub mod log;
 pub mod manifest;
@@ -16,6 +17,7 @@ pub mod restart;
 pub mod retention;
 pub mod store;
 
+pub use coordinator::Coordinator;
 pub use log::{Append, Entry, History, Log, LogError, Verdict, What};
 pub use manifest::{FileInfo, JobIdentity, Kind, Manifest, RestoreError};
 pub use part::{HiddenPart, PartName};

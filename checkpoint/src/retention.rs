@@ -65,14 +65,16 @@ impl Retention {
         checkpoint: u64,
         paths: impl Iterator<Item = &'a str>,
     ) -> Result<(), String> {
+        let mut result = Ok(());
         for path in paths {
             if self.doomed.contains(path) {
-                return Err(path.to_owned());
+                result = Err(path.to_owned());
+                continue;
             }
             let newest = self.known.entry(path.to_owned()).or_insert(checkpoint);
             *newest = checkpoint.max(*newest);
         }
-        Ok(())
+        result
     }
 
     /// Retains a complete checkpoint, and no longer the oldest if that makes too many.
