@@ -1,0 +1,215 @@
+//! What the log says so far: a pure value, made entry by entry.
+//!
+//! The restore point is the newest complete checkpoint after the newest attempt entry, else the
+//! one which that entry names. What lies between is void: an attempt that went back behind a
+//! checkpoint has left it for good.
+
+use crate::log::{Entry, What};
+use crate::manifest::Kind;
+
+/// The log of a job, without its manifests.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    marks: Vec<Mark>,
+}
+
+/// One entry without its manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The attempt of its writer.
+    pub attempt: u64,
+    /// The term of its writer.
+    pub term: u64,
+    /// See [`Entry::nonce`].
+    pub nonce: u64,
+    /// What it says.
+    pub step: Step,
+}
+
+/// What an entry says, without the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// An attempt begins.
+    Attempt {
+        /// The checkpoint that it restores.
+        from: Option<u64>,
+        /// The first id that its checkpoints may have.
+        first_id: u64,
+    },
+    /// A coordinator takes over.
+    TakeOver,
+    /// A checkpoint is complete.
+    Complete {
+        /// Its id.
+        checkpoint: u64,
+        /// What it was made for.
+        kind: Kind,
+    },
+    /// The job has finished.
+    Finished,
+}
+
+/// A complete checkpoint and where its manifest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Completed {
+    /// Its id.
+    pub checkpoint: u64,
+    /// The entry that holds its manifest.
+    pub k: u64,
+}
+
+/// Which of the entries further down are void.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Void {
+    Nothing,
+    /// Those before this checkpoint's.
+    Until(u64),
+    Everything,
+}
+
+impl History {
+    /// The number of the next entry.
+    pub fn next(&self) -> u64 {
+        self.marks.len() as u64
+    }
+
+    /// All entries; the place is the number.
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// The checkpoint from which the job goes on.
+    pub fn restore_point(&self) -> Option<Completed> {
+        self.live().next()
+    }
+
+    /// Complete checkpoints that are not void, newest first: what retention counts.
+    pub fn live(&self) -> impl Iterator<Item = Completed> {
+        // From the end on. Past an attempt's beginning, all is void down to what it names.
+        let mut void = Void::Nothing;
+        self.marks.iter().enumerate().rev().filter_map(move |(k, mark)| match mark.step {
+            Step::Complete { checkpoint, .. } => {
+                if void == Void::Until(checkpoint) {
+                    void = Void::Nothing;
+                }
+                let completed = Completed { checkpoint, k: k as u64 };
+                (void == Void::Nothing).then_some(completed)
+            }
+            Step::Attempt { from, .. } => {
+                if void == Void::Nothing {
+                    void = from.map_or(Void::Everything, Void::Until);
+                }
+                None
+            }
+            Step::TakeOver | Step::Finished => None,
+        })
+    }
+
+    /// The newest `count` live checkpoints with every savepoint, also void ones, oldest first:
+    /// those whose files must stay.
+    pub fn retained(&self, count: u32) -> Vec<Completed> {
+        let kind = |k: u64| match self.marks[k as usize].step {
+            Step::Complete { kind, .. } => Some(kind),
+            _ => None,
+        };
+        let live = self.live().filter(|it| kind(it.k) != Some(Kind::Savepoint));
+        let mut kept: Vec<Completed> = live.take(count.max(1) as usize).collect();
+        kept.extend(self.marks.iter().enumerate().filter_map(|(k, mark)| match mark.step {
+            Step::Complete { checkpoint, kind: Kind::Savepoint } => {
+                Some(Completed { checkpoint, k: k as u64 })
+            }
+            _ => None,
+        }));
+        kept.sort_unstable();
+        kept
+    }
+
+    /// The highest attempt; 0 before the first.
+    pub fn attempt(&self) -> u64 {
+        self.marks.iter().map(|mark| mark.attempt).max().unwrap_or(0)
+    }
+
+    /// The highest term; 0 before the first.
+    pub fn term(&self) -> u64 {
+        self.marks.iter().map(|mark| mark.term).max().unwrap_or(0)
+    }
+
+    /// The lowest id that is above every one in the log.
+    pub fn next_id(&self) -> u64 {
+        let above = self.marks.iter().map(|mark| match mark.step {
+            Step::Attempt { from, first_id } => from.map_or(0, |from| from + 1).max(first_id),
+            Step::Complete { checkpoint, .. } => checkpoint + 1,
+            Step::TakeOver | Step::Finished => 0,
+        });
+        above.max().unwrap_or(0).max(1)
+    }
+
+    /// Whether the job has finished.
+    pub fn is_finished(&self) -> bool {
+        self.marks.last().is_some_and(|mark| mark.step == Step::Finished)
+    }
+
+    /// Takes the next entry; an error says how it contradicts those before.
+    pub fn push(&mut self, entry: &Entry) -> Result<(), String> {
+        let Entry { attempt, term, nonce, what, .. } = entry;
+        let (attempt, term, nonce) = (*attempt, *term, *nonce);
+        if self.is_finished() {
+            return Err("it follows the end of the job".to_owned());
+        }
+        if term < self.term() {
+            return Err(format!("its term is {term} after {}", self.term()));
+        }
+        let step = match what {
+            What::Attempt { from, first_id } => {
+                if attempt <= self.attempt() {
+                    return Err(format!("attempt {attempt} begins after {}", self.attempt()));
+                }
+                if let Some(from) = from
+                    && !self.completed(*from)
+                {
+                    return Err(format!(
+                        "it goes on from checkpoint {from}, which is not complete"
+                    ));
+                }
+                if *first_id < self.next_id() {
+                    let next = self.next_id();
+                    return Err(format!("its ids begin at {first_id}, and {next} is the next one"));
+                }
+                Step::Attempt { from: *from, first_id: *first_id }
+            }
+            What::TakeOver if term == self.term() => {
+                return Err(format!("term {term} takes over from itself"));
+            }
+            What::TakeOver => Step::TakeOver,
+            What::Complete { checkpoint, .. } if *checkpoint < self.next_id() => {
+                return Err(format!("checkpoint {checkpoint} completes twice or too late"));
+            }
+            What::Complete { checkpoint, manifest } => {
+                Step::Complete { checkpoint: *checkpoint, kind: manifest.kind }
+            }
+            What::Finished => Step::Finished,
+        };
+        if attempt != self.attempt() && !matches!(step, Step::Attempt { .. }) {
+            return Err(format!("attempt {attempt} goes on during {}", self.attempt()));
+        }
+        if attempt == u64::MAX || self.ids_end(what) {
+            return Err("its numbers are at their end".to_owned());
+        }
+        self.marks.push(Mark { attempt, term, nonce, step });
+        Ok(())
+    }
+
+    fn completed(&self, checkpoint: u64) -> bool {
+        let named =
+            |step| matches!(step, Step::Complete { checkpoint: it, .. } if it == checkpoint);
+        self.marks.iter().any(|mark| named(mark.step))
+    }
+
+    fn ids_end(&self, what: &What) -> bool {
+        match what {
+            What::Attempt { first_id, .. } => *first_id == u64::MAX,
+            What::Complete { checkpoint, .. } => *checkpoint == u64::MAX,
+            What::TakeOver | What::Finished => false,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Where checkpoints lie: named objects that are created once and never overwritten.
+//!
+//! Creation is the only write, and it is durable when it says so. Whatever decides who is right
+//! (the log) rests on one promise: of all who create one path, one is told `Written` at most, and
+//! its bytes are what everybody reads from then on.
+
+mod local;
+mod memory;
+
+pub use local::LocalStore;
+pub use memory::{Fault, MemoryStore, Operation};
+
+use std::fmt;
+
+use crate::paths;
+
+/// What became of a creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// The object is there with these bytes, durably.
+    Written,
+    /// Somebody's object has the path, perhaps our own from before: read it back.
+    Exists,
+}
+
+/// Named objects. Paths are relative and separated by `/` (see [`paths::complaint`]).
+///
+/// Calls block until the answer is known or a time limit of the store's own has passed. An error
+/// whose outcome is [unknown](StoreError::unknown) may still take effect at any later time.
+pub trait Store: Send {
+    /// Creates an object durably, unless the path is taken. Never overwrites.
+    fn create(&self, path: &str, bytes: &[u8]) -> Result<Created, StoreError>;
+
+    /// Reads an object; `None` if there is none.
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The length of an object in bytes; `None` if there is none.
+    fn size(&self, path: &str) -> Result<Option<u64>, StoreError>;
+
+    /// Paths that begin with `prefix`, sorted. May lack what was created lately: a hint for
+    /// cleaning up, never a proof that something is absent.
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
+
+    /// Deletes an object; one that is not there is no error.
+    fn delete(&self, path: &str) -> Result<(), StoreError>;
+}
+
+/// A failure of a store: what was attempted, and what the user can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreError {
+    /// What was attempted, with what, and what went wrong.
+    pub what: String,
+    /// What the user can do; empty if there is nothing.
+    pub hint: String,
+    /// Whether the operation may have taken effect, or may yet: the caller reads back.
+    pub unknown: bool,
+}
+
+impl StoreError {
+    /// An operation that took no effect.
+    pub fn failed(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: hint.into(), unknown: false }
+    }
+
+    /// An operation of which nobody knows whether it took effect.
+    pub fn unknown(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: hint.into(), unknown: true }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if !self.hint.is_empty() {
+            write!(f, "\nhint: {}", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// The checksum by which files are known: xxh3 of 64 bits.
+pub fn checksum(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
+}
+
+/// Refuses a path that could leave the store.
+fn check(path: &str) -> Result<(), StoreError> {
+    paths::complaint(path).map_or(Ok(()), |why| {
+        Err(StoreError::failed(format!("cannot use {path:?} as a path in the store: {why}"), ""))
+    })
+}
+
+/// Refuses a prefix that could leave the store; the empty one means everything.
+fn check_prefix(prefix: &str) -> Result<(), StoreError> {
+    if prefix.is_empty() { Ok(()) } else { check(prefix.strip_suffix('/').unwrap_or(prefix)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_its_hint_on_a_line_of_its_own() {
+        let error = StoreError::failed("cannot write a: no space left", "free some");
+        assert_eq!(error.to_string(), "cannot write a: no space left\nhint: free some");
+        assert_eq!(StoreError::unknown("no answer", "").to_string(), "no answer");
+        assert!(StoreError::unknown("", "").unknown && !StoreError::failed("", "").unknown);
+    }
+
+    #[test]
+    fn prefixes_may_end_in_a_slash_or_be_empty_but_not_leave() {
+        for prefix in ["", "a", "a/", "a/b", "a/b/"] {
+            assert_eq!(check_prefix(prefix), Ok(()), "{prefix}");
+        }
+        for prefix in ["/", "../", "a/../", "a//"] {
+            assert!(check_prefix(prefix).is_err(), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn stores_are_used_behind_a_pointer() {
+        fn own(_: &dyn Store) {}
+        own(&MemoryStore::new());
+    }
+}

@@ -1,0 +1,442 @@
+//! Checkpoints in a directory that every node of the job reaches.
+//!
+//! An object is written under a hidden name beside its final one, made durable, and only then
+//! linked to the final name, which fails if that is taken: a half-written object never has a final
+//! name. One synchronisation for the file and one for its directory; a directory's own name is
+//! settled once, before its first object.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+
+use crate::store::{Created, Store, StoreError, check, check_prefix};
+
+/// What a name that is not final begins with: no path of a store does.
+const TEMPORARY: &str = ".tmp-";
+
+/// How often a creation starts again when others take its names or remove its directory.
+const TRIES_MAX: u32 = 64;
+
+/// A directory as a store.
+#[derive(Debug)]
+pub struct LocalStore {
+    root: PathBuf,
+    temporary_count: AtomicU64,
+    folders: Mutex<Folders>,
+}
+
+/// What this process knows of the directories below the root.
+#[derive(Debug, Default)]
+struct Folders {
+    /// Those that are durable themselves, up to the root.
+    settled: BTreeSet<PathBuf>,
+    /// Those whose synchronisation failed: names that they show may be lost in a power failure.
+    doubtful: BTreeSet<PathBuf>,
+}
+
+impl LocalStore {
+    /// Opens a directory as a store and makes it if need be.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
+        let root = root.canonicalize().map_err(|error| failed("open", &root, &error))?;
+        let folders = Mutex::new(Folders::default());
+        Ok(Self { root, temporary_count: AtomicU64::new(0), folders })
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes what crashed writers left half written below `prefix`, and says how many files that
+    /// were. A writer that still lives fails its creation: call it where the older attempts are
+    /// known to be fenced.
+    pub fn sweep(&self, prefix: &str) -> Result<u64, StoreError> {
+        check_prefix(prefix)?;
+        let mut swept = 0;
+        self.walk(prefix, &mut |path, name| {
+            if !name.starts_with(TEMPORARY) {
+                return Ok(());
+            }
+            match fs::remove_file(path) {
+                Ok(()) => swept += 1,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(failed("remove", path, &error)),
+            }
+            Ok(())
+        })?;
+        Ok(swept)
+    }
+
+    fn folders(&self) -> MutexGuard<'_, Folders> {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The full path of an object and that of its directory.
+    fn place(&self, path: &str) -> Result<(PathBuf, PathBuf), StoreError> {
+        check(path)?;
+        let target = self.root.join(path);
+        let folder = target.parent().unwrap_or(&self.root).to_path_buf();
+        Ok((target, folder))
+    }
+
+    /// Makes a directory with those above it, durably.
+    fn settle(&self, folder: &Path) -> Result<(), StoreError> {
+        if self.folders().settled.contains(folder) {
+            return Ok(());
+        }
+        fs::create_dir_all(folder).map_err(|error| failed("make", folder, &error))?;
+        for above in folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)) {
+            self.synchronise(above)?;
+        }
+        self.folders().settled.insert(folder.to_path_buf());
+        Ok(())
+    }
+
+    /// Makes the names in a directory durable. A failure is remembered: until a later one
+    /// succeeds, nothing that the directory shows is believed.
+    fn synchronise(&self, folder: &Path) -> Result<(), StoreError> {
+        match File::open(folder).and_then(|file| file.sync_all()) {
+            Ok(()) => {
+                self.folders().doubtful.remove(folder);
+                Ok(())
+            }
+            Err(error) => {
+                self.folders().doubtful.insert(folder.to_path_buf());
+                Err(StoreError { unknown: true, ..failed("synchronise", folder, &error) })
+            }
+        }
+    }
+
+    /// Writes a temporary file durably. `None` if the directory has gone meanwhile or the name is
+    /// taken: the caller starts again.
+    fn write_aside(&self, folder: &Path, bytes: &[u8]) -> Result<Option<PathBuf>, StoreError> {
+        let number = self.temporary_count.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!("{TEMPORARY}{}-{number}", process::id()));
+        let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.folders().settled.remove(folder);
+                return Ok(None);
+            }
+            Err(error) => return Err(failed("create", &path, &error)),
+        };
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        written.map_err(|error| {
+            let _ = fs::remove_file(&path);
+            failed("write", &path, &error)
+        })?;
+        Ok(Some(path))
+    }
+
+    /// Calls `each` with every file below `prefix`, hidden ones too, in the order of their names.
+    fn walk(
+        &self,
+        prefix: &str,
+        each: &mut dyn FnMut(&Path, &str) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let top = prefix.rfind('/').map_or("", |slash| &prefix[..slash]);
+        let mut open = vec![self.root.join(top)];
+        while let Some(folder) = open.pop() {
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed("list", &folder, &error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| failed("list", &folder, &error))?;
+                let kind = entry.file_type().map_err(|error| failed("list", &folder, &error))?;
+                let path = entry.path();
+                let inside = relative(&self.root, &path).is_some_and(|it| it.starts_with(prefix));
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if kind.is_dir() && inside {
+                    open.push(path);
+                } else if kind.is_file() && inside {
+                    each(&path, &name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store for LocalStore {
+    fn create(&self, path: &str, bytes: &[u8]) -> Result<Created, StoreError> {
+        let (target, folder) = self.place(path)?;
+        for _ in 0..TRIES_MAX {
+            self.settle(&folder)?;
+            if fs::symlink_metadata(&target).is_ok() {
+                // Whoever reads it back relies on it, so its name is made durable first.
+                self.synchronise(&folder)?;
+                return Ok(Created::Exists);
+            }
+            let Some(aside) = self.write_aside(&folder, bytes)? else { continue };
+            let linked = fs::hard_link(&aside, &target);
+            let _ = fs::remove_file(&aside);
+            let created = match linked {
+                Ok(()) => Created::Written,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Created::Exists,
+                Err(error) => return Err(failed("link", &target, &error)),
+            };
+            self.synchronise(&folder)?;
+            return Ok(created);
+        }
+        Err(StoreError::failed(
+            format!("cannot create {}: others took {TRIES_MAX} temporary names", target.display()),
+            "remove the .tmp- files beside it",
+        ))
+    }
+
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let (target, folder) = self.place(path)?;
+        if self.folders().doubtful.contains(&folder) {
+            self.synchronise(&folder)?;
+        }
+        absent_is_none(fs::read(&target)).map_err(|error| failed("read", &target, &error))
+    }
+
+    fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        let (target, _) = self.place(path)?;
+        let size = fs::metadata(&target).map(|metadata| metadata.len());
+        absent_is_none(size).map_err(|error| failed("look at", &target, &error))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        check_prefix(prefix)?;
+        let mut paths = Vec::new();
+        self.walk(prefix, &mut |path, _| {
+            let ours = relative(&self.root, path).filter(|path| check(path).is_ok());
+            paths.extend(ours.filter(|path| path.starts_with(prefix)));
+            Ok(())
+        })?;
+        paths.sort_unstable();
+        Ok(paths)
+    }
+
+    fn delete(&self, path: &str) -> Result<(), StoreError> {
+        let (target, folder) = self.place(path)?;
+        absent_is_none(fs::remove_file(&target)).map_err(|e| failed("remove", &target, &e))?;
+        // Emptied directories go as well; a writer that meets this makes its directory again.
+        let below = |above: &&Path| *above != self.root && above.starts_with(&self.root);
+        for above in folder.ancestors().take_while(below) {
+            if fs::remove_dir(above).is_err() {
+                break;
+            }
+            self.folders().settled.remove(above);
+        }
+        Ok(())
+    }
+}
+
+/// A path below the root as the store's users write it; `None` if it is no text.
+fn relative(root: &Path, path: &Path) -> Option<String> {
+    Some(path.strip_prefix(root).ok()?.to_str()?.to_owned())
+}
+
+fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The error of an operation that took no effect.
+fn failed(verb: &str, path: &Path, error: &io::Error) -> StoreError {
+    let limit = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    let hint = match error.kind() {
+        ErrorKind::StorageFull => "free some space there, or retain fewer checkpoints",
+        ErrorKind::QuotaExceeded => "the user's quota is used up; raise it or free some space",
+        ErrorKind::ReadOnlyFilesystem => "the file system is mounted read-only; remount it",
+        _ if limit(Errno::PERM) => "the file system must allow hard links",
+        ErrorKind::PermissionDenied => "the job's user needs rights to read and write there",
+        ErrorKind::NotADirectory => "a file stands where a directory should; move it away",
+        ErrorKind::CrossesDevices => "the store must lie in one file system",
+        _ if limit(Errno::MFILE) => "too many files are open; raise `ulimit -n`",
+        _ if limit(Errno::NFILE) => "too many files are open on this machine; see fs.file-max",
+        _ if limit(Errno::OPNOTSUPP) => "the file system must allow hard links",
+        _ if limit(Errno::IO) => "the disk reports a fault; see `dmesg`",
+        _ => "",
+    };
+    StoreError::failed(format!("cannot {verb} {}: {error}", path.display()), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// A directory of a test, removed at its end.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let name = format!("thalweg-store-{}-{name}", process::id());
+            let path = std::env::temp_dir().join(name);
+            let _ = fs::remove_dir_all(&path);
+            Self(path)
+        }
+
+        fn store(&self) -> LocalStore {
+            LocalStore::open(&self.0).unwrap()
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_was_created_is_read_and_never_overwritten() {
+        let scratch = Scratch::new("created");
+        let store = scratch.store();
+        assert_eq!(store.get("job/log/1"), Ok(None));
+        assert_eq!(store.size("job/log/1"), Ok(None));
+        assert_eq!(store.create("job/log/1", b"one"), Ok(Created::Written));
+        assert_eq!(store.create("job/log/1", b"other"), Ok(Created::Exists));
+        assert_eq!(scratch.store().create("job/log/1", b"other"), Ok(Created::Exists));
+        assert_eq!(store.get("job/log/1"), Ok(Some(b"one".to_vec())));
+        assert_eq!(store.size("job/log/1"), Ok(Some(3)));
+    }
+
+    #[test]
+    fn of_many_creators_one_has_written() {
+        let scratch = Scratch::new("race");
+        let store = Arc::new(scratch.store());
+        let written: usize = std::thread::scope(|scope| {
+            let creators: Vec<_> = (0..8u8)
+                .map(|creator| {
+                    let store = Arc::clone(&store);
+                    scope.spawn(move || {
+                        let paths = (0..20).map(|k| format!("job/log/{k}"));
+                        paths
+                            .filter(|path| store.create(path, &[creator]) == Ok(Created::Written))
+                            .count()
+                    })
+                })
+                .collect();
+            creators.into_iter().map(|creator| creator.join().unwrap()).sum()
+        });
+        assert_eq!(written, 20);
+        assert_eq!(store.list("").unwrap().len(), 20);
+        assert_eq!(store.sweep(""), Ok(0), "a temporary file stayed");
+    }
+
+    #[test]
+    fn lists_are_sorted_and_hold_what_begins_with_the_prefix() {
+        let scratch = Scratch::new("list");
+        let store = scratch.store();
+        for path in ["job/b", "job/a/2", "job/a/10", "job2/a", "other"] {
+            store.create(path, b"").unwrap();
+        }
+        assert_eq!(store.list("job/").unwrap(), ["job/a/10", "job/a/2", "job/b"]);
+        assert_eq!(store.list("job").unwrap(), ["job/a/10", "job/a/2", "job/b", "job2/a"]);
+        assert_eq!(store.list("job/a/1").unwrap(), ["job/a/10"]);
+        assert_eq!(store.list("job/a").unwrap(), ["job/a/10", "job/a/2"]);
+        assert_eq!(store.list("").unwrap().len(), 5);
+        assert_eq!(store.list("none/").unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn deleting_takes_emptied_directories_along_and_absent_is_no_error() {
+        let scratch = Scratch::new("delete");
+        let store = scratch.store();
+        store.create("job/att-1/core-0/1.seg", b"x").unwrap();
+        assert_eq!(store.delete("job/att-1/core-0/1.seg"), Ok(()));
+        assert_eq!(store.delete("job/att-1/core-0/1.seg"), Ok(()));
+        assert!(!scratch.0.join("job").exists() && scratch.0.exists());
+        assert_eq!(store.create("job/att-1/core-0/1.seg", b"y"), Ok(Created::Written));
+        fs::remove_dir_all(scratch.0.join("job")).unwrap();
+        let again = store.create("job/att-1/core-0/1.seg", b"z");
+        assert_eq!(again, Ok(Created::Written), "a directory that others removed is made again");
+    }
+
+    #[test]
+    fn half_written_files_are_never_seen_and_are_swept() {
+        let scratch = Scratch::new("sweep");
+        let store = scratch.store();
+        store.create("job/log/0", b"x").unwrap();
+        store.create("job2/log/0", b"x").unwrap();
+        for stray in ["job/log/.tmp-1-0", "job2/log/.tmp-1-0"] {
+            fs::write(scratch.0.join(stray), b"half").unwrap();
+        }
+        assert_eq!(store.list("").unwrap(), ["job/log/0", "job2/log/0"]);
+        assert_eq!(store.sweep("job/"), Ok(1));
+        assert_eq!(store.sweep("job2/log"), Ok(1));
+        assert_eq!(store.sweep(""), Ok(0));
+    }
+
+    #[test]
+    fn temporary_names_that_are_taken_are_passed_over() {
+        let scratch = Scratch::new("taken");
+        let store = scratch.store();
+        store.create("a", b"").unwrap();
+        for number in 1..9 {
+            let name = format!("{TEMPORARY}{}-{number}", process::id());
+            fs::write(scratch.0.join(name), b"another's").unwrap();
+        }
+        assert_eq!(store.create("b", b"mine"), Ok(Created::Written));
+        assert_eq!(store.get("b"), Ok(Some(b"mine".to_vec())));
+    }
+
+    #[test]
+    fn paths_that_leave_the_store_are_refused() {
+        let scratch = Scratch::new("paths");
+        let store = scratch.store();
+        for path in ["../x", "/etc/passwd", "a/../../x", "", "job/.tmp-1"] {
+            assert!(!store.create(path, b"").unwrap_err().unknown);
+            assert!(store.get(path).is_err() && store.size(path).is_err());
+            assert!(store.delete(path).is_err());
+        }
+        assert!(store.list("../").is_err() && store.sweep("/").is_err());
+    }
+
+    #[test]
+    fn errors_name_the_file_and_what_to_do() {
+        let scratch = Scratch::new("errors");
+        let store = scratch.store();
+        store.create("job", b"a file").unwrap();
+        let error = store.create("job/log/0", b"").unwrap_err();
+        assert!(error.to_string().contains("/job") && !error.unknown, "{error}");
+        let hints = [
+            (Errno::NOSPC, "free some space"),
+            (Errno::DQUOT, "quota"),
+            (Errno::ROFS, "read-only"),
+            (Errno::ACCESS, "rights"),
+            (Errno::MFILE, "ulimit -n"),
+            (Errno::NFILE, "fs.file-max"),
+            (Errno::IO, "dmesg"),
+            (Errno::OPNOTSUPP, "hard links"),
+        ];
+        for (errno, hint) in hints {
+            let error = io::Error::from_raw_os_error(errno.raw_os_error());
+            let error = failed("write", Path::new("/x/y"), &error);
+            assert!(error.hint.contains(hint) && error.what.contains("/x/y"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_directory_whose_synchronisation_failed_is_synchronised_before_it_is_believed() {
+        let scratch = Scratch::new("doubt");
+        let store = scratch.store();
+        store.create("job/log/0", b"x").unwrap();
+        let folder = store.root().join("job/log");
+        store.folders().doubtful.insert(folder.clone());
+        assert_eq!(store.get("job/log/0"), Ok(Some(b"x".to_vec())));
+        assert!(store.folders().doubtful.is_empty());
+        let gone = store.root().join("gone");
+        assert!(store.synchronise(&gone).unwrap_err().unknown);
+        assert!(store.get("gone/0").unwrap_err().unknown, "doubt stays until it is lifted");
+    }
+}
