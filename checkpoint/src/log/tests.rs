@@ -56,7 +56,10 @@ fn an_empty_log_is_that_of_a_new_job() {
 #[test]
 fn entries_are_lines_of_json_that_say_what_they_are() {
     let line = String::from_utf8(begin(1, Some(4), 5).to_bytes()).unwrap();
-    let expected = r#"{"version":1,"attempt":1,"term":1,"nonce":"1000000000000000","entry":"attempt","from":4,"first_id":5}"#;
+    let expected = concat!(
+        r#"{"version":1,"attempt":1,"term":1,"nonce":"1000000000000000","#,
+        r#""entry":"attempt","from":4,"first_id":5}"#
+    );
     assert_eq!(line, format!("{expected}\n"));
     for entry in
         [begin(1, None, 1), entry(1, What::TakeOver), complete(1, 3), entry(1, What::Finished)]

@@ -184,7 +184,11 @@ impl Store for LocalStore {
             let created = match linked {
                 Ok(()) => Created::Written,
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Created::Exists,
-                Err(error) => return Err(failed("link", &target, &error)),
+                Err(error) => {
+                    let lost = [Errno::IO, Errno::TIMEDOUT, Errno::STALE].map(Errno::raw_os_error);
+                    let unknown = error.raw_os_error().is_some_and(|it| lost.contains(&it));
+                    return Err(StoreError { unknown, ..failed("link", &target, &error) });
+                }
             };
             self.synchronise(&folder)?;
             return Ok(created);
