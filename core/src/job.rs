@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use crate::Result;
 use crate::config::NetworkConfig;
-use crate::dataflow::{Dataflow, Environment, Flow, Mode, Preparation};
+use crate::dataflow::{Dataflow, Environment, Flow, Mode};
 use crate::graph::JobGraph;
 use crate::runtime::{Core, Link, Restore, Worker};
+use crate::sink::Place;
 use crate::time::{Clock, MachineClock};
 
 /// A job: called once in plan mode and once on every core.
@@ -66,7 +67,7 @@ pub fn plan(job: &dyn Job, args: &Args, parallelism: usize) -> Result<JobGraph> 
 /// A job's graph, and what its sinks do once before any core starts.
 pub(crate) struct Planned {
     pub(crate) graph: JobGraph,
-    preparations: Vec<Preparation>,
+    places: Vec<Box<dyn Place>>,
 }
 
 impl Planned {
@@ -78,13 +79,18 @@ impl Planned {
         flow.take_error()?;
         let graph = flow.graph.borrow().clone();
         graph.validate()?;
-        Ok(Self { graph, preparations: flow.take_preparations() })
+        Ok(Self { graph, places: flow.take_places() })
     }
 
-    /// Lets the sinks prepare the places that they write to.
-    pub(crate) fn prepare(self) -> Result<JobGraph> {
-        self.preparations.into_iter().try_for_each(|prepare| prepare())?;
-        Ok(self.graph)
+    /// Lets the sinks prepare the places that they write to, once all of them may.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        self.places.iter().try_for_each(|place| place.vacant())?;
+        self.places.iter().try_for_each(|place| place.prepare())
+    }
+
+    /// Lets the sinks remove what attempts before this one have left behind.
+    pub(crate) fn resume(&self, attempt: u64) -> Result<()> {
+        self.places.iter().try_for_each(|place| place.resume(attempt))
     }
 }
 
@@ -132,7 +138,11 @@ pub(crate) fn local_workers(
     env: &Environment,
     restores: &[Rc<Restore>],
 ) -> Result<Vec<Worker>> {
-    let channels = Planned::new(job, args, parallelism)?.prepare()?.channels();
+    let planned = Planned::new(job, args, parallelism)?;
+    if restores.is_empty() {
+        planned.prepare()?;
+    }
+    let channels = planned.graph.channels();
     let links = crate::runtime::mesh(parallelism, channels, &env.network)?;
     let cores = (0..parallelism).map(|index| Core::new(index, parallelism, Rc::clone(clock)));
     let build = |(core, mesh): (Rc<Core>, crate::runtime::MeshNode)| {

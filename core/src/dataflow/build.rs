@@ -15,7 +15,7 @@ use crate::runtime::{
     Aside, Captured, Core, Exchange, ExchangeFeed, Gate, GatePort, Outlet, OutputPort, Parts, Port,
     Restore, Restoring, Route, SideCpus, SideOutputs, SinkPort, SourceTask, Task, splits,
 };
-use crate::sink::SinkContext;
+use crate::sink::{Place, SinkContext};
 use crate::source::SourceContext;
 use crate::state::StateMemory;
 use crate::{Error, Result};
@@ -77,11 +77,8 @@ pub(crate) struct Flow {
     made: RefCell<Made>,
     sides: RefCell<BTreeMap<NodeId, Rc<SideOutputs>>>,
     error: RefCell<Option<Error>>,
-    preparations: RefCell<Vec<Preparation>>,
+    places: RefCell<Vec<Box<dyn Place>>>,
 }
-
-/// What must be done once before any core starts.
-pub(crate) type Preparation = Box<dyn FnOnce() -> Result<()>>;
 
 #[derive(Default)]
 struct Made {
@@ -102,7 +99,7 @@ impl Flow {
             made: RefCell::default(),
             sides: RefCell::default(),
             error: RefCell::new(None),
-            preparations: RefCell::default(),
+            places: RefCell::default(),
         })
     }
 
@@ -115,13 +112,13 @@ impl Flow {
         self.error.borrow_mut().get_or_insert(error);
     }
 
-    /// In plan mode: notes what must be done once before any core starts.
-    pub(crate) fn prepare(&self, preparation: impl FnOnce() -> Result<()> + 'static) {
-        self.preparations.borrow_mut().push(Box::new(preparation));
+    /// In plan mode: notes a place that is written to.
+    pub(crate) fn add_place(&self, place: Box<dyn Place>) {
+        self.places.borrow_mut().push(place);
     }
 
-    pub(crate) fn take_preparations(&self) -> Vec<Preparation> {
-        std::mem::take(&mut *self.preparations.borrow_mut())
+    pub(crate) fn take_places(&self) -> Vec<Box<dyn Place>> {
+        std::mem::take(&mut *self.places.borrow_mut())
     }
 
     pub(crate) fn take_error(&self) -> Result<()> {

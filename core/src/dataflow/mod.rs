@@ -12,7 +12,7 @@ mod side;
 mod stream;
 mod window;
 
-pub(crate) use build::{Environment, Flow, Mode, Preparation};
+pub(crate) use build::{Environment, Flow, Mode};
 pub use iter::{Collected, FromIter};
 pub use keyed::{KeyedRoot, KeyedStream};
 pub use roots::{GateRoot, PortRoot, SourceRoot};

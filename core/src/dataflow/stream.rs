@@ -15,7 +15,7 @@ use crate::operator::{
 use crate::record::Record;
 use crate::runtime::{Broadcast, ByKey, Port, PortFeed, Rescale, RoundRobin, Route, To, Union};
 use crate::runtime::{SinkFeed, Typed, Writing};
-use crate::sink::Sink;
+use crate::sink::{Named, Sink};
 use crate::time::WatermarkStrategy;
 use thalweg_state::Key;
 
@@ -272,8 +272,8 @@ impl<T: 'static, C: Chain<T>> Stream<T, C> {
         if flow.mode == Mode::Plan {
             match sink.validate() {
                 Ok(()) => {
-                    let name = name.to_owned();
-                    flow.prepare(move || sink.prepare().map_err(|e| e.in_operator(&name)));
+                    let (name, record) = (name.to_owned(), PhantomData);
+                    flow.add_place(Box::new(Named { name, sink, record }));
                 }
                 Err(error) => flow.fail(error.in_operator(name)),
             }

@@ -72,7 +72,7 @@ impl SideCpus {
     }
 
     /// A core's thread is pinned and its children would be, too.
-    fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let mut set = rustix::thread::CpuSet::new();
         self.cpus.iter().for_each(|cpu| set.set(*cpu));
         if !self.cpus.is_empty() {

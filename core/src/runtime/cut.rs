@@ -10,14 +10,16 @@ mod open;
 mod restore;
 mod worker;
 
-pub use messages::{Acknowledgement, ChannelCount, Content, CutCommand, CutReport, StoredFile};
+pub use messages::{Content, CutCommand, CutReport};
 pub(crate) use open::Cuts;
 pub use restore::Restore;
 pub(crate) use restore::{Restoring, invalid};
 
+use thalweg_checkpoint::coordinator::ChannelCounts;
 use thalweg_checkpoint::{Image, Section, SectionKind};
 use thalweg_net::{Body, recorded};
 
+use self::messages::count_of;
 use crate::Result;
 use crate::operator::Snapshot;
 
@@ -27,7 +29,7 @@ pub(crate) struct Recording {
     image: Image,
     /// Where the section of each channel that leads here is, by edge and sending core.
     inputs: Vec<(u32, u32, usize)>,
-    counts: Vec<ChannelCount>,
+    counts: Vec<ChannelCounts>,
 }
 
 impl Recording {
@@ -77,7 +79,7 @@ impl Recording {
         };
         let records = recorded::record(body, &mut self.image.sections[*at].bytes);
         let to = self.image.core as usize;
-        let count = ChannelCount::find(&mut self.counts, edge, from as usize, to);
+        let count = count_of(&mut self.counts, edge, from as usize, to);
         count.recorded += records;
         Ok(())
     }
@@ -85,18 +87,18 @@ impl Recording {
     /// Counts what a receiver has of a channel.
     pub(crate) fn count_received(&mut self, edge: u32, from: usize, consumed: u64, recorded: u64) {
         let to = self.image.core as usize;
-        let count = ChannelCount::find(&mut self.counts, edge, from, to);
+        let count = count_of(&mut self.counts, edge, from, to);
         (count.consumed, count.recorded) = (consumed, recorded);
     }
 
     /// Counts what a sender has of a channel.
     pub(crate) fn count_sent(&mut self, edge: u32, to: usize, sent: u64, unsent: u64) {
         let from = self.image.core as usize;
-        let count = ChannelCount::find(&mut self.counts, edge, from, to);
+        let count = count_of(&mut self.counts, edge, from, to);
         (count.sent, count.unsent) = (sent, unsent);
     }
 
-    pub(crate) fn finish(self) -> (Image, Vec<ChannelCount>) {
+    pub(crate) fn finish(self) -> (Image, Vec<ChannelCounts>) {
         (self.image, self.counts)
     }
 }

@@ -11,7 +11,10 @@ use std::time::Duration;
 use crossbeam::channel::Receiver;
 use thalweg_net::Doorbell;
 
+use super::cut::CutCommand;
+use super::keeping::ToKeeper;
 use super::pulse::Pulse;
+use super::voice::Line;
 use super::{Meter, Worker};
 use crate::Result;
 use crate::config::{Idle, RuntimeConfig};
@@ -41,6 +44,8 @@ const LEAST_ABSENCE: u64 = 1_000;
 /// What the watching thread asks of a core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
+    /// All cores stand: begin.
+    Start,
     /// End the sources, then the job in order.
     Stop,
     /// End the attempt now.
@@ -52,6 +57,8 @@ pub(crate) enum Command {
 /// Why a driver has returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
+    /// The worker is restored, and what was sealed before is visible.
+    Ready,
     /// The executor's turn.
     Yield,
     /// The metrics were asked for.
@@ -60,6 +67,22 @@ pub(crate) enum Outcome {
     Done,
     /// The attempt was ended.
     Aborted,
+}
+
+/// A core's line to the keeper of checkpoints.
+pub(crate) struct CutLine {
+    pub(crate) commands: Receiver<CutCommand>,
+    pub(crate) reports: Line<ToKeeper>,
+}
+
+/// Whether a worker may be stepped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Output that was sealed before the restore is becoming visible.
+    Settling,
+    /// Other cores are not ready.
+    Waiting,
+    Running,
 }
 
 /// A worker and what wakes it.
@@ -78,6 +101,8 @@ pub(crate) struct Driver {
     /// Start of the last turn, and whether it did something.
     last_turn: Option<(u64, bool)>,
     presence: Presence,
+    cuts: Option<CutLine>,
+    stage: Stage,
 }
 
 /// How long the core's thread was without a CPU, be it that it waited for one or that the host took
@@ -133,7 +158,19 @@ impl Driver {
             idle_since: None,
             last_turn: None,
             presence: Presence::new(now),
+            cuts: None,
+            stage: Stage::Running,
         }
+    }
+
+    /// Connects the worker with the keeper of checkpoints; it is stepped once all cores are ready.
+    pub(crate) fn with_cuts(self, cuts: CutLine) -> Self {
+        Self { cuts: Some(cuts), stage: Stage::Settling, ..self }
+    }
+
+    /// The highest checkpoint that the worker has heard of.
+    pub(crate) fn highest_checkpoint(&self) -> u64 {
+        self.worker.highest_checkpoint()
     }
 
     /// Runs turns until there is a reason to return.
@@ -142,6 +179,7 @@ impl Driver {
         loop {
             if let Ok(command) = self.commands.try_recv() {
                 match command {
+                    Command::Start => self.stage = Stage::Running,
                     Command::Stop => self.worker.stop_sources(),
                     Command::Abort => return Ok(Outcome::Aborted),
                     Command::Report => return Ok(Outcome::Report),
@@ -151,7 +189,15 @@ impl Driver {
                 self.pause()?;
                 continue;
             }
+            if self.stage != Stage::Running {
+                if self.is_ready()? {
+                    return Ok(Outcome::Ready);
+                }
+                continue;
+            }
+            self.hear_commands();
             let progress = self.worker.step()?;
+            self.tell_reports();
             let now = self.worker.core().turn_started();
             self.measure(now, progress.worked);
             let core = self.worker.core();
@@ -173,14 +219,53 @@ impl Driver {
         }
     }
 
+    /// Whether the worker has just become ready; waits a little for whatever is missing.
+    fn is_ready(&mut self) -> Result<bool> {
+        if self.stage == Stage::Settling && self.worker.is_settled()? {
+            self.stage = Stage::Waiting;
+            return Ok(true);
+        }
+        self.nap()?;
+        Ok(false)
+    }
+
+    /// Waits for the doorbell, at most a millisecond.
+    fn nap(&self) -> Result<()> {
+        self.doorbell.prepare_sleep();
+        let slept = self.doorbell.wait(Some(Duration::from_millis(1)));
+        slept.map_err(|error| crate::Error::io("cannot wait on a core's doorbell", error))?;
+        Ok(())
+    }
+
+    /// Hands commands of the keeper of checkpoints over.
+    fn hear_commands(&mut self) {
+        if let Some(cuts) = &self.cuts {
+            while let Ok(command) = cuts.commands.try_recv() {
+                self.worker.command(command);
+            }
+        }
+    }
+
+    /// Passes on what the worker has to say about checkpoints.
+    fn tell_reports(&mut self) {
+        let Some(cuts) = &self.cuts else { return };
+        let core = self.worker.core().index();
+        while let Some(report) = self.worker.report() {
+            cuts.reports.say(ToKeeper::Report(core, report));
+        }
+    }
+
+    /// Whether nobody has a command.
+    fn nothing_said(&self) -> bool {
+        self.commands.is_empty() && self.cuts.as_ref().is_none_or(|cuts| cuts.commands.is_empty())
+    }
+
     /// Sleeps for as long as the meter says, apart from commands.
     fn pause(&mut self) -> Result<()> {
         self.meter.rest();
         self.pulse.park();
         while self.meter.is_paused() && self.commands.is_empty() {
-            self.doorbell.prepare_sleep();
-            let slept = self.doorbell.wait(Some(Duration::from_millis(1)));
-            slept.map_err(|error| crate::Error::io("cannot wait on a core's doorbell", error))?;
+            self.nap()?;
         }
         self.pulse.wake();
         self.meter.wake();
@@ -237,12 +322,13 @@ impl Driver {
         self.worker.wake_for_room(room);
         self.doorbell.prepare_sleep();
         let progress = self.worker.step()?;
+        self.tell_reports();
         let room_unsaid = self.worker.wants_room()? && !room;
         let now = self.worker.core().turn_started();
         self.measure(now, progress.worked);
         let sleep = self.sleep_for(now);
         let awake = progress.worked || progress.done || room_unsaid;
-        if awake || sleep == 0 || !self.commands.is_empty() {
+        if awake || sleep == 0 || !self.nothing_said() {
             self.doorbell.cancel_sleep();
             self.idle_since = self.idle_since.filter(|_| !progress.worked);
             return Ok(());

@@ -4,41 +4,20 @@
 //! on its own account. The second form of the rim is a plain pinned thread, for places that refuse
 //! io_uring; it is chosen explicitly.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
+mod attempt;
+mod seat;
+mod watch;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicI32;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
-use glommio::{LocalExecutorBuilder, Placement};
-
-use super::drive::{Command, Driver, Outcome};
-use super::mesh::{MeshNode, mesh};
-use super::panics;
-use super::preflight;
-use super::pulse::{Pulse, Watchdog};
-use super::scratch::Scratch;
-use super::voice::{Ear, Event, Heard, Voice, ear};
-use super::{Core, Meter, SideCpus, Summary, Totals};
-use crate::config::{Cpus, Rim, RuntimeConfig};
-use crate::dataflow::Environment;
-use crate::error::Kind;
+pub use self::attempt::CheckpointOptions;
+use self::attempt::House;
+use super::{Meter, SideCpus, Summary, Totals};
+use crate::config::{Cpus, RuntimeConfig};
 use crate::graph::JobGraph;
-use crate::job::{Args, Job, Planned, build};
-use crate::metrics::CoreReport;
-use crate::time::{Clock, MachineClock};
+use crate::job::{Args, Job, Planned};
 use crate::{Error, Result};
-
-/// How often the watching thread looks at its cores if they say nothing: each time it takes some
-/// CPU away from one of them.
-const WATCH: Duration = Duration::from_millis(250);
-
-/// How often cores are asked for what they have counted, in nanoseconds.
-const PROGRESS: u64 = 1_000_000_000;
-
-/// How long a core may take to stop after the attempt has ended.
-const STOP_BOUND: Duration = Duration::from_secs(10);
 
 /// Shows the totals of a run so far.
 pub type ShowTotals = Arc<dyn Fn(&Totals) + Send + Sync>;
@@ -58,6 +37,8 @@ pub struct RunOptions {
     pub progress: Option<ShowTotals>,
     /// Names the job's own directory; `None`: it has one of its own for this run.
     pub job_id: Option<String>,
+    /// Checkpoints; `None`: there are none, and a job that fails begins again at the beginning.
+    pub checkpoints: Option<CheckpointOptions>,
 }
 
 impl RunOptions {
@@ -70,6 +51,7 @@ impl RunOptions {
             meter: Arc::new(Meter::new(parallelism)),
             progress: None,
             job_id: None,
+            checkpoints: None,
         }
     }
 }
@@ -84,45 +66,16 @@ where
     J: Job + Clone + Send + 'static,
 {
     let (cpus, spare) = allowed_cpus(options.parallelism, &options.runtime.cpus)?;
-    let graph = plan_with(&job, args, options)?.prepare()?;
+    let planned = plan_with(&job, args, options)?;
     let side_cpus = match spare.is_empty() {
         true => SideCpus::floating(cpus.clone()),
         false => SideCpus::spare(spare),
     };
-    announce(&graph, &side_cpus);
-    if options.runtime.rim == Rim::Glommio {
-        preflight::io_uring()?;
+    let house = House { job, args, options, planned, cpus, side_cpus };
+    match &options.checkpoints {
+        Some(checkpoints) => house.run_durably(checkpoints),
+        None => house.run_once(),
     }
-    let clock = MachineClock::new();
-    let nodes = mesh(options.parallelism, graph.channels(), &options.runtime.network)?;
-    let scratch = Scratch::new(options);
-    scratch.sweep();
-    let (voices, ear) = ear();
-    let mut cores = Vec::new();
-    for ((index, node), cpu) in nodes.into_iter().enumerate().zip(cpus) {
-        let (commands, from_master) = bounded(16);
-        let doorbell = node.doorbell.clone();
-        let pulse = Arc::new(Pulse::default());
-        let seat = Seat {
-            index,
-            cpu,
-            node,
-            clock: clock.clone(),
-            digest: graph.digest(),
-            pulse: Arc::clone(&pulse),
-            commands: from_master,
-            voice: voices.of_core(index),
-            options: options.clone(),
-            side_cpus: side_cpus.clone(),
-            scratch: scratch.clone(),
-        };
-        let thread = seat.start(job.clone(), args.clone())?;
-        cores.push(Seated { commands, doorbell, pulse, thread: Some(thread) });
-    }
-    drop(voices);
-    let summary = Watch { graph, clock, cores, ear, options }.run();
-    scratch.remove();
-    summary
 }
 
 /// Says at the start what the user should know of this run.
@@ -202,235 +155,5 @@ fn allowed(choice: &Cpus) -> Result<(Vec<usize>, &'static str)> {
                 Err(Error::usage(text).with_hint("`taskset -pc $$` lists those that it may"))
             }
         },
-    }
-}
-
-/// What a core's thread starts with.
-struct Seat {
-    index: usize,
-    cpu: usize,
-    node: MeshNode,
-    clock: MachineClock,
-    digest: u64,
-    pulse: Arc<Pulse>,
-    commands: Receiver<Command>,
-    voice: Voice,
-    options: RunOptions,
-    side_cpus: SideCpus,
-    scratch: Scratch,
-}
-
-/// A core as the watching thread sees it.
-struct Seated {
-    commands: Sender<Command>,
-    doorbell: thalweg_net::Doorbell,
-    pulse: Arc<Pulse>,
-    thread: Option<Thread>,
-}
-
-enum Thread {
-    Glommio(glommio::ExecutorJoinHandle<()>),
-    Plain(std::thread::JoinHandle<()>),
-}
-
-impl Seat {
-    fn start<J: Job + Send + 'static>(self, job: J, args: Args) -> Result<Thread> {
-        match self.options.runtime.rim {
-            Rim::Glommio => self.start_glommio(job, args).map(Thread::Glommio),
-            Rim::Thread => self.start_plain(job, args).map(Thread::Plain),
-        }
-    }
-
-    fn start_glommio<J: Job + Send + 'static>(
-        self,
-        job: J,
-        args: Args,
-    ) -> Result<glommio::ExecutorJoinHandle<()>> {
-        LocalExecutorBuilder::new(Placement::Fixed(self.cpu))
-            .name(&format!("core-{}", self.index))
-            .spawn(move || async move {
-                // Should the executor park by mistake, this timer ends it after a millisecond.
-                let ticker = glommio::spawn_local(async {
-                    loop {
-                        glommio::timer::sleep(Duration::from_millis(1)).await;
-                    }
-                });
-                let mut ride = self.ride(&job, &args);
-                while ride() {
-                    glommio::executor().yield_task_queue_now().await;
-                }
-                drop(ride);
-                ticker.cancel().await;
-            })
-            .map_err(|error| {
-                preflight::cannot_start().with_source(std::io::Error::other(error.to_string()))
-            })
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "this is the rim")]
-    fn start_plain<J: Job + Send + 'static>(
-        self,
-        job: J,
-        args: Args,
-    ) -> Result<std::thread::JoinHandle<()>> {
-        let body = move || {
-            let mut set = rustix::thread::CpuSet::new();
-            set.set(self.cpu);
-            let _ = rustix::thread::sched_setaffinity(None, &set);
-            let mut ride = self.ride(&job, &args);
-            while ride() {}
-        };
-        std::thread::Builder::new()
-            .name("core".into())
-            .spawn(body)
-            .map_err(|error| Error::io("cannot start a thread for a core", error))
-    }
-
-    /// Builds the worker; each call of what is returned drives it for a while, true: call again.
-    fn ride<'a>(self, job: &'a dyn Job, args: &'a Args) -> Box<dyn FnMut() -> bool + 'a> {
-        panics::capture_in_this_thread();
-        let Seat { index, node, clock, digest, pulse, commands, mut voice, options, .. } = self;
-        let parallelism = options.parallelism;
-        let clock: Rc<dyn Clock> = Rc::new(clock);
-        let core = Core::new(index, parallelism, clock);
-        let mut env = Environment::new(parallelism, options.runtime.network.clone());
-        env.doorbell = Some(node.doorbell.clone());
-        env.inline_io = false;
-        env.max_parallelism = options.runtime.max_parallelism.unwrap_or(env.max_parallelism);
-        env.memory = self.scratch.memory(&self.side_cpus, &node.doorbell);
-        env.side_cpus = self.side_cpus;
-        let driver = guarded(index, || {
-            let (worker, graph) = build(job, args, Rc::clone(&core), env, node.links)?;
-            if graph.digest() != digest {
-                return Err(differs());
-            }
-            let meter = Arc::clone(&options.meter);
-            Ok(Driver::new(worker, node.doorbell, pulse, commands, meter, &options.runtime))
-        });
-        let mut driver = match driver {
-            Ok(driver) => driver,
-            Err(error) => {
-                voice.end(Event::Failed(error));
-                return Box::new(|| false);
-            }
-        };
-        Box::new(move || {
-            let event = match guarded(index, || driver.run()) {
-                Ok(Outcome::Yield) => return true,
-                Ok(Outcome::Report) => {
-                    voice.say(Event::Counts(core.metrics.snapshot(index)));
-                    return true;
-                }
-                Ok(Outcome::Done) => Event::Done(Box::new(core.metrics.report(index))),
-                Ok(Outcome::Aborted) => Event::Stopped,
-                Err(error) => Event::Failed(error),
-            };
-            voice.end(event);
-            false
-        })
-    }
-}
-
-/// Turns a panic into an error that names the operator it came from.
-fn guarded<R>(core: usize, body: impl FnOnce() -> Result<R>) -> Result<R> {
-    catch_unwind(AssertUnwindSafe(body))
-        .unwrap_or_else(|payload| Err(panics::caught(payload)))
-        .map_err(|error| error.on_core(core))
-}
-
-#[cold]
-fn differs() -> Error {
-    Error::new(Kind::Graph, "the job builds another graph here than in its plan")
-        .with_hint("a job function must be deterministic: no clock, no randomness, no effects")
-}
-
-/// The watching thread's part of a run.
-struct Watch<'a> {
-    graph: JobGraph,
-    clock: MachineClock,
-    cores: Vec<Seated>,
-    ear: Ear,
-    options: &'a RunOptions,
-}
-
-impl Watch<'_> {
-    fn run(mut self) -> Result<Summary> {
-        let started = self.clock.nanos();
-        let mut watchdog = Watchdog::new(self.cores.len());
-        let mut reports: Vec<Option<CoreReport>> = self.cores.iter().map(|_| None).collect();
-        let mut left = self.cores.len();
-        let mut failure = None;
-        let mut stopping = 0;
-        let (mut asked_at, mut shown) = (started, true);
-        let mut totals = Totals::new(self.cores.len(), self.graph.expected());
-        while left > 0 {
-            match self.ear.listen(WATCH) {
-                Heard::Event(Event::Done(report)) => {
-                    left -= 1;
-                    let core = report.core;
-                    reports[core] = Some(*report);
-                }
-                Heard::Event(Event::Counts(counts)) => totals.add(counts),
-                Heard::Event(Event::Stopped) => left -= 1,
-                Heard::Event(Event::Failed(error)) => {
-                    failure.get_or_insert(error);
-                    self.command(&Command::Abort);
-                    break;
-                }
-                Heard::Nothing | Heard::NobodyLeft => {}
-            }
-            let now = self.clock.nanos();
-            watchdog.look(now, self.cores.iter().map(|core| &*core.pulse), &self.graph);
-            let signal = self.options.stop.load(Ordering::Relaxed);
-            if signal != 0 && stopping == 0 {
-                stopping = signal;
-                self.command(&Command::Stop);
-            }
-            if let Some(show) = &self.options.progress {
-                if now - asked_at >= PROGRESS {
-                    (asked_at, shown) = (now, false);
-                    self.command(&Command::Report);
-                } else if !shown && now - asked_at >= PROGRESS / 20 {
-                    shown = true;
-                    totals.nanos = now - started;
-                    show(&totals);
-                }
-            }
-        }
-        let seconds = self.clock.nanos() - started;
-        self.join(failure.is_some())?;
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(Summary::new(&reports, seconds).stopped_by(stopping)),
-        }
-    }
-
-    fn command(&self, command: &Command) {
-        for core in &self.cores {
-            let _ = core.commands.try_send(command.clone());
-            core.doorbell.ring();
-        }
-    }
-
-    /// Waits for the threads; one that does not return within a bound is named and left behind.
-    fn join(&mut self, failed: bool) -> Result<()> {
-        let deadline = self.clock.nanos() + STOP_BOUND.as_nanos() as u64;
-        if failed {
-            loop {
-                match self.ear.listen(WATCH) {
-                    Heard::NobodyLeft => break,
-                    _ if self.clock.nanos() > deadline => return Ok(()),
-                    _ => {}
-                }
-            }
-        }
-        for core in &mut self.cores {
-            match core.thread.take() {
-                Some(Thread::Glommio(handle)) => drop(handle.join()),
-                Some(Thread::Plain(handle)) => drop(handle.join()),
-                None => {}
-            }
-        }
-        Ok(())
     }
 }

@@ -39,6 +39,8 @@ pub struct Summary {
     pub hiccups: Histogram<u64>,
     /// The signal that stopped the run; 0 if it ended by itself.
     pub signal: i32,
+    /// Whether the job had finished before this run, which did nothing.
+    pub already_finished: bool,
 }
 
 impl Summary {
@@ -59,11 +61,17 @@ impl Summary {
             absences: empty_histogram(),
             hiccups: empty_histogram(),
             signal: 0,
+            already_finished: false,
         };
         for report in reports.iter().flatten() {
             summary.add(report);
         }
         summary
+    }
+
+    /// The summary of a run that found the job finished.
+    pub(crate) fn of_finished() -> Self {
+        Self { already_finished: true, ..Self::new(&[], 0) }
     }
 
     fn add(&mut self, report: &CoreReport) {

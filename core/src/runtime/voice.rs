@@ -1,6 +1,6 @@
-//! How cores speak to the thread that watches them.
+//! How cores speak to the threads that watch them and keep their checkpoints.
 //!
-//! The watching thread sleeps until it is woken. A channel's own wait would first yield some ten
+//! A listening thread sleeps until it is woken. A channel's own wait would first yield some ten
 //! times, and each time a core that spins loses its CPU.
 
 use std::thread::Thread;
@@ -14,33 +14,45 @@ use crate::metrics::{CoreReport, CoreSnapshot};
 
 /// What a core says to the watching thread.
 pub(super) enum Event {
+    /// A core stands, restored if there was something to restore, and waits for the word to
+    /// begin; with the highest checkpoint that it has heard of.
+    Ready(usize, u64),
+    /// All is kept that a stop of the job has to keep.
+    Kept,
     Counts(CoreSnapshot),
     Done(Box<CoreReport>),
     Failed(Error),
-    Stopped,
+    /// A core was told to stop.
+    Stopped(Box<CoreReport>),
 }
 
-/// The watching thread's end.
-pub(super) struct Ear(Receiver<Event>);
+/// The listening thread's end.
+pub(crate) struct Ear<T>(Receiver<T>);
 
 /// What was heard.
-pub(super) enum Heard {
-    Event(Event),
+pub(crate) enum Heard<T> {
+    Event(T),
     Nothing,
     /// No voice is left.
     NobodyLeft,
 }
 
 /// Makes the voices of cores, for this thread to hear.
-pub(super) fn ear() -> (Voices, Ear) {
-    let (sender, receiver) = unbounded();
-    let watcher = std::thread::current();
-    (Voices(Line { sender: Some(sender), watcher }), Ear(receiver))
+pub(super) fn ear() -> (Voices, Ear<Event>) {
+    let (line, ear) = line();
+    (Voices(line), ear)
 }
 
-impl Ear {
+/// Makes a line on which this thread is spoken to.
+pub(crate) fn line<T>() -> (Line<T>, Ear<T>) {
+    let (sender, receiver) = unbounded();
+    let listener = std::thread::current();
+    (Line { sender: Some(sender), listener }, Ear(receiver))
+}
+
+impl<T> Ear<T> {
     /// Waits until something is said, at most so long.
-    pub(super) fn listen(&self, at_most: Duration) -> Heard {
+    pub(crate) fn listen(&self, at_most: Duration) -> Heard<T> {
         match self.look() {
             Heard::Nothing => {
                 std::thread::park_timeout(at_most);
@@ -50,7 +62,7 @@ impl Ear {
         }
     }
 
-    fn look(&self) -> Heard {
+    fn look(&self) -> Heard<T> {
         match self.0.try_recv() {
             Ok(event) => Heard::Event(event),
             Err(TryRecvError::Empty) => Heard::Nothing,
@@ -59,34 +71,45 @@ impl Ear {
     }
 }
 
-/// A way to the watching thread.
-#[derive(Clone)]
-struct Line {
-    /// There until it is dropped: the watcher wakes after that.
-    sender: Option<Sender<Event>>,
-    watcher: Thread,
+/// A way to a listening thread.
+pub(crate) struct Line<T> {
+    /// There until it is dropped: the listener wakes after that.
+    sender: Option<Sender<T>>,
+    listener: Thread,
 }
 
-impl Line {
-    fn say(&self, event: Event) {
+impl<T> Line<T> {
+    /// Says something; never blocks.
+    pub(crate) fn say(&self, event: T) {
         if let Some(sender) = &self.sender {
             let _ = sender.send(event);
         }
-        self.watcher.unpark();
+        self.listener.unpark();
     }
 }
 
-impl Drop for Line {
+impl<T> Clone for Line<T> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), listener: self.listener.clone() }
+    }
+}
+
+impl<T> Drop for Line<T> {
     fn drop(&mut self) {
         self.sender = None;
-        self.watcher.unpark();
+        self.listener.unpark();
     }
 }
 
 /// Where the voices of cores come from.
-pub(super) struct Voices(Line);
+pub(super) struct Voices(Line<Event>);
 
 impl Voices {
+    /// A line for somebody who is no core.
+    pub(super) fn line(&self) -> Line<Event> {
+        self.0.clone()
+    }
+
     /// The voice of a core.
     pub(super) fn of_core(&self, index: usize) -> Voice {
         Voice { line: self.0.clone(), index, ended: false }
@@ -96,7 +119,7 @@ impl Voices {
 /// A core's voice. A thread that dies before its core has ended is heard too: glommio may refuse to
 /// start in it.
 pub(super) struct Voice {
-    line: Line,
+    line: Line<Event>,
     index: usize,
     ended: bool,
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
-use thalweg_checkpoint::part;
+use thalweg_checkpoint::{HiddenPart, part};
 
 use self::encode::Format;
 use self::parts::{failed, sync};
@@ -116,10 +116,11 @@ impl<T: Serialize + 'static> Sink<T> for FileSink {
     }
 
     fn validate(&self) -> Result<()> {
+        entries(&self.root).and(entries(&self.directory)).map(drop)
+    }
+
+    fn vacant(&self) -> Result<()> {
         let found = entries(&self.root)?;
-        if self.root != self.directory {
-            entries(&self.directory)?;
-        }
         if found.is_empty() || self.overwrite {
             return Ok(());
         }
@@ -139,6 +140,18 @@ impl<T: Serialize + 'static> Sink<T> for FileSink {
         for name in entries(directory)?.iter().filter(|name| part::is_ours(name)) {
             let path = directory.join(name);
             std::fs::remove_file(&path).map_err(|error| failed("remove", &path, error))?;
+        }
+        sync(directory)
+    }
+
+    fn resume(&self, attempt: u64) -> Result<()> {
+        let directory = &self.directory;
+        std::fs::create_dir_all(directory).map_err(|error| failed("make", directory, error))?;
+        for name in entries(directory)? {
+            if HiddenPart::parse(&name).is_some_and(|part| part.attempt < attempt) {
+                let path = directory.join(name);
+                std::fs::remove_file(&path).map_err(|error| failed("remove", &path, error))?;
+            }
         }
         sync(directory)
     }

@@ -12,6 +12,7 @@ pub use blackhole::Blackhole;
 pub use file::{FileSink, FileWriter, SealedPart};
 pub use print::Print;
 
+use std::marker::PhantomData;
 use std::rc::Rc;
 
 use thalweg_net::Doorbell;
@@ -35,13 +36,49 @@ pub trait Sink<T>: 'static {
     fn guarantee(&self) -> Option<String> {
         None
     }
-    /// Called once before any core makes its writer, never for a plan alone: makes or clears the
-    /// place that is written to.
+    /// Whether a job may begin to write here; asked of all sinks before the first is prepared, and
+    /// never for a plan alone.
+    fn vacant(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Called once before any core makes its writer, unless the job goes on from an earlier
+    /// attempt: makes or clears the place that is written to.
     fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Called once where the job goes on, behind the commit of all that the checkpoint holds:
+    /// removes what attempts before `attempt` have left behind.
+    fn resume(&self, _attempt: u64) -> Result<()> {
         Ok(())
     }
     /// Makes the writer of one core.
     fn writer(self, cx: SinkContext) -> Result<Self::Writer>;
+}
+
+/// The place that a sink of a plan writes to.
+pub(crate) trait Place {
+    fn vacant(&self) -> Result<()>;
+    fn prepare(&self) -> Result<()>;
+    fn resume(&self, attempt: u64) -> Result<()>;
+}
+
+/// A sink of a plan, by its operator's name.
+pub(crate) struct Named<S, T> {
+    pub(crate) name: String,
+    pub(crate) sink: S,
+    pub(crate) record: PhantomData<fn(T)>,
+}
+
+impl<T: 'static, S: Sink<T>> Place for Named<S, T> {
+    fn vacant(&self) -> Result<()> {
+        self.sink.vacant().map_err(|error| error.in_operator(&self.name))
+    }
+    fn prepare(&self) -> Result<()> {
+        self.sink.prepare().map_err(|error| error.in_operator(&self.name))
+    }
+    fn resume(&self, attempt: u64) -> Result<()> {
+        self.sink.resume(attempt).map_err(|error| error.in_operator(&self.name))
+    }
 }
 
 /// What a writer gets to know about the core that it runs on.

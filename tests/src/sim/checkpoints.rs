@@ -1,15 +1,16 @@
-//! The coordinator, the store and the network between them and the cores, as a seed wants them:
-//! triggers arrive at different times, answers are late, messages that may be lost are.
+//! The keeper of checkpoints, the store, and the network between them and the cores, as a seed
+//! wants them: commands arrive at different times, work is done late and in any order, messages
+//! that may be lost are, and a store fails, forgets to answer, or writes long afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
-use thalweg::Result;
-use thalweg::runtime::{Acknowledgement, ChannelCount, Content, CutCommand, CutReport};
-use thalweg::runtime::{Restore, StoredFile, Worker};
-use thalweg_checkpoint::Image;
-use thalweg_net::Barrier;
-use thalweg_state::segment::SegmentHeader;
+use thalweg::control::{Action, Begun, JobDescription, Keeper, Work, begin};
+use thalweg::runtime::{CutCommand, CutReport, Restore, Worker};
+use thalweg_checkpoint::coordinator::Config;
+use thalweg_checkpoint::store::{Fault, Operation};
+use thalweg_checkpoint::{Log, MemoryStore, Store};
 
 use super::Random;
 use crate::seen;
@@ -17,228 +18,241 @@ use crate::seen;
 /// How a seed treats checkpoints.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner {
-    /// Percentage of steps behind which a checkpoint is triggered, if none is open.
-    pub triggers: u64,
-    /// Percentage of steps behind which an open one is aborted.
-    pub aborts: u64,
-    /// Percentage of waiting messages and files that arrive in a step.
-    pub arrives: u64,
+    config: Config,
+    /// Percentage of waiting commands and work that arrive in a step.
+    arrives: u64,
     /// Percentage of commits and aborts that are lost.
-    pub loses: u64,
+    loses: u64,
+    /// Percentage of the store's operations that something happens to.
+    fails: u64,
 }
 
 impl Manner {
     /// Draws a manner.
     pub fn draw(random: &mut Random) -> Self {
+        let config = Config {
+            interval_ms: Some(random.pick(&[1, 10, 1_000, 60_000])),
+            timeout_ms: random.pick(&[10_000, 60_000, 600_000]),
+            min_pause_ms: random.pick(&[0, 0, 5, 1_000]),
+            tolerable_failed: u32::MAX,
+            retained: random.pick(&[1, 2, 3]).try_into().unwrap_or(NonZeroU32::MIN),
+            retry_ms: random.pick(&[1, 50, 1_000]),
+            ..Config::default()
+        };
         Self {
-            triggers: random.pick(&[1, 3, 10, 50]),
-            aborts: random.pick(&[0, 0, 1, 5]),
+            config,
             arrives: random.pick(&[5, 30, 100]),
             loses: random.pick(&[0, 0, 30, 90]),
+            fails: random.pick(&[0, 0, 2, 20]),
         }
     }
-
-    /// Everything arrives, nothing is lost.
-    pub fn kind() -> Self {
-        Self { triggers: 5, aborts: 0, arrives: 100, loses: 0 }
-    }
 }
 
-/// What outlives an attempt.
-#[derive(Debug, Default)]
-pub struct Durable {
-    files: BTreeMap<String, Vec<u8>>,
-    /// The newest complete checkpoint: its number and each core's part.
-    complete: Option<(u64, Vec<Acknowledgement>)>,
-    /// The highest number of a checkpoint so far.
-    highest: u64,
-    /// How many attempts have begun.
-    pub attempts: u64,
+/// The store of a job and the attempt that runs.
+pub struct Checkpoints {
+    job: JobDescription,
+    store: MemoryStore,
+    manner: Manner,
+    keeper: Keeper,
+    /// What waits to arrive at each core, in order.
+    mail: Vec<VecDeque<CutCommand>>,
+    work: Vec<Work>,
+    is_finished: bool,
+    random: Random,
 }
 
-impl Durable {
-    /// Each core's part of the newest complete checkpoint; none if there is no such checkpoint.
+/// What begins: the attempt's number, whether there was one before, and what each core is restored
+/// from.
+pub struct Beginning {
+    /// The attempt.
+    pub number: u64,
+    /// One per core, or none if it begins afresh.
+    pub cores: Vec<Rc<Restore>>,
+}
+
+/// How often an attempt is tried to begin: the store may refuse.
+const BEGINNINGS_MAX: u32 = 1_000;
+
+impl Checkpoints {
+    /// Begins the first attempt of a job.
     ///
     /// # Errors
-    /// A file of it does not read back.
-    pub fn restore(&self) -> Result<Vec<Rc<Restore>>, String> {
-        let Some((_, parts)) = &self.complete else { return Ok(Vec::new()) };
-        let bytes = |file: &StoredFile| {
-            let bytes = self.files.get(&file.path).ok_or(format!("{} is missing", file.path))?;
-            let found = thalweg::key::hash(bytes);
-            let same = (bytes.len() as u64, found) == (file.bytes, file.checksum);
-            if same { Ok(bytes.clone()) } else { Err(format!("{} is damaged", file.path)) }
+    /// It cannot begin.
+    pub fn first(job: JobDescription, mut random: Random) -> Result<Self, String> {
+        let store = MemoryStore::new();
+        let manner = Manner::draw(&mut random);
+        let cores = job.parallelism;
+        let (keeper, _) = begin_one(&store, &job, manner.config, &mut random)?;
+        let mut checkpoints = Self {
+            job,
+            store,
+            manner,
+            keeper,
+            mail: vec![VecDeque::new(); cores],
+            work: Vec::new(),
+            is_finished: false,
+            random,
         };
-        let core = |part: &Acknowledgement| {
-            let image = Image::decode(&bytes(&part.image)?).map_err(|error| error.to_string())?;
-            let segments = part.segments.iter().map(|file| Ok((file.clone(), bytes(file)?)));
-            let segments = segments.collect::<Result<_, String>>()?;
-            Ok(Rc::new(Restore { image, segments }))
-        };
-        parts.iter().map(core).collect()
+        checkpoints.make_store_fail();
+        checkpoints.get_ready(0);
+        Ok(checkpoints)
     }
-}
 
-/// The coordinator of one attempt, and all that is under way in it.
-pub struct Coordinator {
-    attempt: u64,
-    open: Option<Open>,
-    /// What waits to arrive at each core, in order.
-    mail: Vec<Vec<CutCommand>>,
-    /// Files under way to the store.
-    uploads: Vec<Upload>,
-    ended: Vec<bool>,
-    /// The first checkpoint that was triggered when all cores had ended.
-    last: Option<u64>,
-    committed: Vec<u64>,
-}
+    /// The attempt has died: begins the next one.
+    ///
+    /// # Errors
+    /// It cannot begin, or the job had finished.
+    pub fn next(&mut self, now_ms: u64) -> Result<Beginning, String> {
+        seen!("work was under way when the attempt died", if !self.work.is_empty());
+        let (keeper, beginning) =
+            begin_one(&self.store, &self.job, self.manner.config, &mut self.random)?;
+        self.keeper = keeper;
+        self.mail.iter_mut().for_each(VecDeque::clear);
+        self.work.clear();
+        self.get_ready(now_ms);
+        Ok(beginning)
+    }
 
-struct Open {
-    checkpoint: u64,
-    parts: Vec<Option<Acknowledgement>>,
-}
-
-struct Upload {
-    core: usize,
-    number: u64,
-    content: Content,
-}
-
-impl Coordinator {
-    /// The coordinator of the next attempt.
-    pub fn begin(durable: &mut Durable, cores: usize) -> Self {
-        durable.attempts += 1;
-        Self {
-            attempt: durable.attempts,
-            open: None,
-            mail: vec![Vec::new(); cores],
-            uploads: Vec::new(),
-            ended: vec![false; cores],
-            last: None,
-            committed: vec![0; cores],
+    fn get_ready(&mut self, now_ms: u64) {
+        for core in 0..self.mail.len() {
+            let actions = self.keeper.ready(now_ms, core, 0);
+            // Nothing of a beginning fails the attempt.
+            let _ = self.act(actions);
         }
+    }
+
+    fn make_store_fail(&mut self) {
+        let (mut random, fails) = (self.random.fork("store"), self.manner.fails);
+        self.store.set_faults(move |operation| {
+            if !random.chance(fails) {
+                return Fault::None;
+            }
+            match operation {
+                Operation::List(_) => Fault::Stale(random.below(5) as usize),
+                Operation::Get(_) => Fault::Fail,
+                _ => random.pick(&[
+                    Fault::Fail,
+                    Fault::LostAnswer,
+                    Fault::LostRequest,
+                    Fault::Delayed,
+                ]),
+            }
+        });
+    }
+
+    /// From now on everything arrives and nothing is lost.
+    pub fn heal(&mut self) {
+        self.store.heal();
+        self.manner = Manner { arrives: 100, loses: 0, fails: 0, ..self.manner };
     }
 
     /// Delivers mail to a core before its step.
-    pub fn before_step(&mut self, worker: &mut Worker, manner: Manner, random: &mut Random) {
+    pub fn before_step(&mut self, worker: &mut Worker) {
         let mail = &mut self.mail[worker.core().index()];
-        while !mail.is_empty() && random.chance(manner.arrives) {
-            worker.command(mail.remove(0));
+        while !mail.is_empty() && self.random.chance(self.manner.arrives) {
+            let command = mail.pop_front();
+            command.into_iter().for_each(|command| worker.command(command));
         }
     }
 
     /// Takes what a core says after its step, and goes on with what is under way.
     ///
     /// # Errors
-    /// A record was lost or doubled on a channel.
-    pub fn after_step(
-        &mut self,
-        worker: &mut Worker,
-        durable: &mut Durable,
-        manner: Manner,
-        random: &mut Random,
-    ) -> Result<(), String> {
+    /// The attempt is over, and why.
+    pub fn after_step(&mut self, worker: &mut Worker, now_ms: u64) -> Result<(), String> {
         let core = worker.core().index();
         while let Some(report) = worker.report() {
-            match report {
-                CutReport::Store { number, content } => {
-                    self.uploads.push(Upload { core, number, content });
-                }
-                CutReport::Acknowledged(part) => self.acknowledged(part, durable)?,
-                CutReport::Committed(checkpoint) => self.committed[core] = checkpoint,
-                CutReport::Ended => self.ended[core] = true,
-            }
+            note(&report);
+            let actions = self.keeper.hear(now_ms, core, report);
+            self.act(actions)?;
         }
-        while !self.uploads.is_empty() && random.chance(manner.arrives) {
-            let at = random.below(self.uploads.len() as u64) as usize;
-            let upload = self.uploads.remove(at);
-            self.store(upload, durable);
+        while !self.work.is_empty() && self.random.chance(self.manner.arrives) {
+            let at = self.random.below(self.work.len() as u64) as usize;
+            let done = self.work.remove(at).carry_out(&self.store, &self.job.id);
+            let actions = self.keeper.did(now_ms, done);
+            self.act(actions)?;
         }
-        self.decide(durable, manner, random);
-        Ok(())
+        if self.random.chance(5) && self.store.land_one().is_some() {
+            seen!("the store wrote long after it was asked to");
+        }
+        let actions = self.keeper.tick(now_ms);
+        self.act(actions)
     }
 
-    fn store(&mut self, Upload { core, number, content }: Upload, durable: &mut Durable) {
-        let (suffix, bytes) = match content {
-            Content::Image(image) => ("image", image.encode()),
-            Content::Segment { epoch, blocks } => {
-                let head = SegmentHeader { core: core as u32, number: epoch, epoch };
-                ("segment", head.segment(&blocks))
-            }
-        };
-        let path = format!("att-{}/core-{core}/{number}.{suffix}", self.attempt);
-        let (length, checksum) = (bytes.len() as u64, thalweg::key::hash(&bytes));
-        let before = durable.files.insert(path.clone(), bytes);
-        assert!(before.is_none(), "{path} was written twice");
-        let file = StoredFile { path, bytes: length, checksum };
-        self.mail[core].push(CutCommand::Stored(number, file));
-    }
-
-    fn acknowledged(&mut self, part: Acknowledgement, durable: &mut Durable) -> Result<(), String> {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        if open.checkpoint != part.checkpoint {
-            seen!("an aborted checkpoint was acknowledged");
-            return Ok(());
-        }
-        let core = part.core;
-        assert!(open.parts[core].replace(part).is_none(), "core {core} acknowledged twice");
-        if open.parts.contains(&None) {
-            return Ok(());
-        }
-        let Some(Open { checkpoint, parts }) = self.open.take() else { return Ok(()) };
-        let parts: Vec<_> = parts.into_iter().flatten().collect();
-        let counts = parts.iter().flat_map(|part| part.counts.iter().copied());
-        ChannelCount::check(counts).map_err(|lost| format!("checkpoint {checkpoint}: {lost:?}"))?;
-        let all = || parts.iter().flat_map(|part| &part.counts);
-        seen!("a cut recorded frames at their receiver", if all().any(|c| c.recorded > 0));
-        seen!("a cut recorded frames at their sender", if all().any(|c| c.unsent > 0));
-        durable.complete = Some((checkpoint, parts));
-        Ok(())
-    }
-
-    /// Triggers, aborts, and sends commits again.
-    fn decide(&mut self, durable: &mut Durable, manner: Manner, random: &mut Random) {
-        let newest = durable.complete.as_ref().map_or(0, |(checkpoint, _)| *checkpoint);
-        for core in 0..self.mail.len() {
-            let waits = self.mail[core].iter().any(|mail| matches!(mail, CutCommand::Commit(_)));
-            let is_late = self.committed[core] < newest && !waits;
-            if is_late && random.chance(manner.arrives) && !random.chance(manner.loses) {
-                self.mail[core].push(CutCommand::Commit(newest));
-            }
-        }
-        if let Some(open) = &self.open {
-            if random.chance(manner.aborts) {
-                let checkpoint = open.checkpoint;
-                self.open = None;
-                seen!("a checkpoint was aborted");
-                for mail in &mut self.mail {
-                    if !random.chance(manner.loses) {
-                        mail.push(CutCommand::Abort(checkpoint));
+    fn act(&mut self, actions: Vec<Action>) -> Result<(), String> {
+        for action in actions {
+            match action {
+                Action::Tell(core, command) => {
+                    let may_be_lost =
+                        matches!(command, CutCommand::Commit(_) | CutCommand::Abort(_));
+                    seen!("a checkpoint was aborted", if matches!(command, CutCommand::Abort(_)));
+                    if !(may_be_lost && self.random.chance(self.manner.loses)) {
+                        self.mail[core].push_back(command);
                     }
                 }
+                Action::Do(work) => self.work.push(work),
+                Action::Fail(reason) => return Err(reason),
+                Action::Kept => {}
+                Action::Finished => self.is_finished = true,
             }
-            return;
         }
-        let at_end = self.ended.iter().all(|ended| *ended);
-        let last_is_missing = at_end && self.last.is_none_or(|last| last > newest);
-        if !last_is_missing && (at_end || !random.chance(manner.triggers)) {
-            return;
-        }
-        durable.highest += 1;
-        let checkpoint = durable.highest;
-        if at_end {
-            self.last.get_or_insert(checkpoint);
-        }
-        let parts = vec![None; self.mail.len()];
-        self.open = Some(Open { checkpoint, parts });
-        let trigger = Barrier { term: 1, checkpoint, kind: 0, started_ms: 0 };
-        self.mail.iter_mut().for_each(|mail| mail.push(CutCommand::Trigger(trigger)));
+        Ok(())
     }
 
-    /// Whether something is under way.
-    pub fn is_busy(&self) -> bool {
-        self.open.is_some()
-            || !self.uploads.is_empty()
-            || self.mail.iter().any(|mail| !mail.is_empty())
+    /// What is under way, for messages.
+    pub fn plight(&self) -> String {
+        let (mail, work) = (&self.mail, self.work.len());
+        format!("mail {mail:?}, {work} pieces of work, {:?}", self.keeper.coordinator())
     }
+
+    /// Whether the log has yet to say that the job has finished.
+    pub fn is_busy(&self) -> bool {
+        !self.is_finished
+    }
+
+    /// Checks that the job has finished, by its log, and that every file of what is retained is
+    /// there.
+    pub fn check_end(&self) {
+        let history = Log::read(&self.store, &self.job.id).expect("the log reads back");
+        assert!(history.is_finished(), "the log does not say that the job has finished");
+        for completed in history.retained(self.manner.config.retained.get()) {
+            let manifest = Log::manifest(&self.store, &self.job.id, completed);
+            let manifest = manifest.expect("a complete checkpoint has a manifest");
+            for file in manifest.all_files() {
+                let size = self.store.size(&file.path).expect("the store answers");
+                assert_eq!(size, Some(file.bytes), "checkpoint {}: {file:?}", completed.checkpoint);
+            }
+        }
+        let completed = self.keeper.coordinator().statistics().completed_count();
+        seen!("an attempt completed several checkpoints", if completed > 2);
+    }
+}
+
+/// Counts what a core's part of a checkpoint holds.
+fn note(report: &CutReport) {
+    if let CutReport::Acknowledged(part) = report {
+        let counts = &part.counts;
+        seen!("a cut recorded frames at their receiver", if counts.iter().any(|c| c.recorded > 0));
+        seen!("a cut recorded frames at their sender", if counts.iter().any(|c| c.unsent > 0));
+    }
+}
+
+fn begin_one(
+    store: &MemoryStore,
+    job: &JobDescription,
+    config: Config,
+    random: &mut Random,
+) -> Result<(Keeper, Beginning), String> {
+    let mut last = String::new();
+    for _ in 0..BEGINNINGS_MAX {
+        match begin(store, job, config, random.bits(), 0) {
+            Ok(Begun::Attempt(attempt)) => {
+                let cores = attempt.cores.into_iter().map(Rc::new).collect();
+                return Ok((attempt.keeper, Beginning { number: attempt.number, cores }));
+            }
+            Ok(Begun::Finished) => return Err("a job that runs had finished".to_owned()),
+            Err(error) => last = error.report(),
+        }
+    }
+    Err(last)
 }

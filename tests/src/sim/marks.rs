@@ -41,8 +41,10 @@ pub const MARKS: &[&str] = &[
     "a cut recorded frames at their receiver",
     "a cut recorded frames at their sender",
     "a checkpoint was aborted",
-    "an aborted checkpoint was acknowledged",
     "output was committed again",
+    "work was under way when the attempt died",
+    "the store wrote long after it was asked to",
+    "an attempt completed several checkpoints",
 ];
 
 thread_local! {

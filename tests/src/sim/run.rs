@@ -120,7 +120,7 @@ impl Run {
             self.kind(&mut world, &clock)?;
         }
         world.heal();
-        self.settle(&mut world)?;
+        self.settle(&mut world, &clock)?;
         world.check_end();
         self.judge(&world, &instance, &expected)
     }
@@ -178,21 +178,22 @@ impl Run {
             }
             quiet = if worked { 0 } else { quiet + 1 };
             if quiet > QUIET_ROUNDS_MAX {
-                return Err(format!("no progress; seed {}", self.seed));
+                return Err(format!("no progress; {}", world.plight()));
             }
         }
-        Err(format!("no end in {ROUNDS_MAX} rounds; seed {}", self.seed))
+        Err(format!("no end in {ROUNDS_MAX} rounds; {}", world.plight()))
     }
 
     /// Rounds more, in which the last buffers come home.
-    fn settle(&mut self, world: &mut World<'_>) -> Result<(), String> {
+    fn settle(&mut self, world: &mut World<'_>, clock: &ManualClock) -> Result<(), String> {
         for _ in 0..ROUNDS_MAX {
+            clock.advance(1_000_000);
             let (_, worked) = self.round(world)?;
             if !worked && !world.is_busy() {
                 return Ok(());
             }
         }
-        Err(format!("never quiet; seed {}", self.seed))
+        Err(format!("never quiet; {}", world.plight()))
     }
 
     /// Steps every core once: whether all are done, and whether one did something.

@@ -1,10 +1,12 @@
 //! A cluster and what happens to it from outside: attempts end and begin, checkpoints come and go.
 
+use thalweg::control::JobDescription;
 use thalweg::runtime::Progress;
 use thalweg::testing::{Cluster, ClusterOptions};
+use thalweg::time::Clock;
 
 use super::Random;
-use super::checkpoints::{Coordinator, Durable, Manner};
+use super::checkpoints::{Beginning, Checkpoints};
 use super::checks::Checks;
 use super::jobs::Instance;
 use super::schedule::Decision;
@@ -19,13 +21,6 @@ pub struct World<'a> {
     pub cluster: Cluster,
     checks: Checks,
     checkpoints: Option<Checkpoints>,
-}
-
-/// What a world with checkpoints has besides.
-struct Checkpoints {
-    durable: Durable,
-    coordinator: Coordinator,
-    manner: Manner,
     /// Crashes that are still to come, and their chance in ten thousand before each step.
     crashes: u64,
     crash_chance: u64,
@@ -49,35 +44,38 @@ impl<'a> World<'a> {
         options.checkpoints = random.chance(75) && is_stateless;
         let cluster = Cluster::new(&*instance.job, &instance.args, &options);
         let cluster = cluster.map_err(|error| error.report())?;
-        let mut durable = Durable::default();
-        let checkpoints = options.checkpoints.then(|| Checkpoints {
-            manner: Manner::draw(&mut random),
-            coordinator: Coordinator::begin(&mut durable, options.parallelism),
-            durable,
-            crashes: random.pick(&[0, 1, 2, 5, 20]),
-            crash_chance: random.pick(&[2, 20, 200]),
-            random,
-        });
+        let job = JobDescription {
+            name: "simulated".to_owned(),
+            id: "job".to_owned(),
+            graph: cluster.graph.clone(),
+            parallelism: options.parallelism,
+        };
+        let checkpoints = options
+            .checkpoints
+            .then(|| Checkpoints::first(job, random.fork("checkpoints")))
+            .transpose()?;
         let checks = Checks::new(&cluster, options.network.buffer_size, options.network.overdraft);
-        Ok(Self { instance, options, cluster, checks, checkpoints })
+        let crashes = if checkpoints.is_some() { random.pick(&[0, 1, 2, 5, 20]) } else { 0 };
+        let crash_chance = random.pick(&[2, 20, 200]);
+        Ok(Self { instance, options, cluster, checks, checkpoints, crashes, crash_chance, random })
     }
 
     /// Whether the job has had more than one attempt.
     pub fn has_crashed(&self) -> bool {
-        self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.durable.attempts > 1)
+        self.options.attempt > 1
     }
 
     /// From now on nothing is lost and nobody dies.
     pub fn heal(&mut self) {
+        self.crashes = 0;
         if let Some(checkpoints) = &mut self.checkpoints {
-            checkpoints.manner = Manner::kind();
-            checkpoints.crashes = 0;
+            checkpoints.heal();
         }
     }
 
-    /// Whether messages or files are under way.
+    /// Whether the job has yet to finish, by its log.
     pub fn is_busy(&self) -> bool {
-        self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.coordinator.is_busy())
+        self.checkpoints.as_ref().is_some_and(Checkpoints::is_busy)
     }
 
     /// Lets the attempt die now and then; true if it did, and the next one has begun.
@@ -85,25 +83,29 @@ impl<'a> World<'a> {
     /// # Errors
     /// The job cannot be restored.
     pub fn may_crash(&mut self, trace: &mut Trace) -> Result<bool, String> {
-        let Some(checkpoints) = &mut self.checkpoints else { return Ok(false) };
-        let random = &mut checkpoints.random;
-        if checkpoints.crashes == 0 || random.below(10_000) >= checkpoints.crash_chance {
+        let strikes = self.crashes > 0 && self.random.below(10_000) < self.crash_chance;
+        // Who has finished is not begun again.
+        if !strikes || !self.is_busy() {
             return Ok(false);
         }
-        checkpoints.crashes -= 1;
-        let parts = checkpoints.durable.restore()?;
-        seen!("a core died and the job went on from a checkpoint", if !parts.is_empty());
-        seen!("a core died before the first checkpoint", if parts.is_empty());
-        let cores = self.options.parallelism;
-        checkpoints.coordinator = Coordinator::begin(&mut checkpoints.durable, cores);
-        self.options.attempt = checkpoints.durable.attempts;
-        trace.line(format_args!("attempt {} from {} parts", self.options.attempt, parts.len()));
+        self.crashes -= 1;
+        let now_ms = self.now_ms();
+        let Some(checkpoints) = &mut self.checkpoints else { return Ok(false) };
+        let Beginning { number, cores } = checkpoints.next(now_ms)?;
+        seen!("a core died and the job went on from a checkpoint", if !cores.is_empty());
+        seen!("a core died before the first checkpoint", if cores.is_empty());
+        self.options.attempt = number;
+        trace.line(format_args!("attempt {number} from {} parts", cores.len()));
         let Instance { job, args, .. } = self.instance;
-        let cluster = Cluster::restored(&**job, args, &self.options, &parts);
+        let cluster = Cluster::restored(&**job, args, &self.options, &cores);
         self.cluster = cluster.map_err(|error| error.report())?;
         let network = &self.options.network;
         self.checks = Checks::new(&self.cluster, network.buffer_size, network.overdraft);
         Ok(true)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.options.clock.nanos() / 1_000_000
     }
 
     /// Gives a worker its turn.
@@ -111,23 +113,30 @@ impl<'a> World<'a> {
     /// # Errors
     /// The attempt has failed, or a checkpoint is wrong.
     pub fn step(&mut self, decision: Decision, trace: &mut Trace) -> Result<Progress, String> {
+        let now_ms = self.now_ms();
         let worker = &mut self.cluster.workers[decision.worker];
-        if let Some(Checkpoints { coordinator, manner, random, .. }) = &mut self.checkpoints {
-            coordinator.before_step(worker, *manner, random);
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.before_step(worker);
         }
         worker.set_budget(decision.budget);
         let progress = worker.step_links(decision.frames).map_err(|error| error.report())?;
-        if let Some(Checkpoints { durable, coordinator, manner, random, .. }) =
-            &mut self.checkpoints
-        {
-            coordinator.after_step(worker, durable, *manner, random)?;
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.after_step(worker, now_ms)?;
         }
         self.checks.after_step(&self.cluster, decision.worker, progress, trace);
         Ok(progress)
     }
 
+    /// What the job is waiting for, for messages.
+    pub fn plight(&self) -> String {
+        self.checkpoints.as_ref().map_or_else(String::new, Checkpoints::plight)
+    }
+
     /// Checks that nothing is left anywhere.
     pub fn check_end(&self) {
         self.checks.at_end(&self.cluster);
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.check_end();
+        }
     }
 }

@@ -8,10 +8,12 @@
 
 use std::collections::VecDeque;
 
+use thalweg_checkpoint::FileInfo;
+use thalweg_checkpoint::coordinator::{Acknowledgement, ChannelCounts, Phases};
 use thalweg_net::Barrier;
 
-use super::messages::{Acknowledgement, Content, CutCommand, CutReport, StoredFile};
-use super::{ChannelCount, Recording};
+use super::Recording;
+use super::messages::{Content, CutCommand, CutReport};
 
 /// Rows that a turn encodes, more or less: some 50 µs.
 pub(super) const ROWS_PER_TURN: usize = 512;
@@ -38,8 +40,8 @@ pub(crate) struct Cuts {
     pub(super) committing: Option<u64>,
     /// Whether all sources have ended and the coordinator was told so.
     pub(super) told_end: bool,
-    /// The open or last cut, if the core had come to its end by then.
-    pub(super) cut_at_end: Option<u64>,
+    /// The cut behind which nothing is left to do.
+    pub(super) last_cut: Option<u64>,
     /// Whether the last checkpoint of the job is committed here.
     pub(super) finished: bool,
 }
@@ -51,20 +53,20 @@ pub(super) struct OpenCut {
     awaits: Vec<bool>,
     /// `None` when it was handed over.
     recording: Option<Recording>,
-    counts: Vec<ChannelCount>,
+    counts: Vec<ChannelCounts>,
     image: Option<FileState>,
 }
 
 pub(super) enum Segment {
     /// In the files of this attempt, or of an earlier one.
-    Stored(StoredFile),
+    Stored(FileInfo),
     /// Being stored as this file.
     Storing(u64),
 }
 
 enum FileState {
     Storing(u64),
-    Stored(StoredFile),
+    Stored(FileInfo),
 }
 
 impl Cuts {
@@ -154,7 +156,7 @@ impl Cuts {
     }
 
     /// A file is durable.
-    pub(super) fn stored(&mut self, number: u64, file: &StoredFile) {
+    pub(super) fn stored(&mut self, number: u64, file: &FileInfo) {
         for segment in &mut self.segments {
             if matches!(segment, Segment::Storing(storing) if *storing == number) {
                 *segment = Segment::Stored(file.clone());
@@ -199,8 +201,17 @@ impl Cuts {
         let image = image.clone();
         if let Some(OpenCut { trigger, counts, .. }) = self.open.take() {
             let Barrier { checkpoint, term, .. } = trigger;
-            let done = Acknowledgement { core, checkpoint, term, image, segments, counts };
-            self.tell(CutReport::Acknowledged(done));
+            let (core, part) = (core as u32, image);
+            let (files, phases) = (segments, Phases::default());
+            self.tell(CutReport::Acknowledged(Acknowledgement {
+                core,
+                checkpoint,
+                term,
+                part,
+                files,
+                counts,
+                phases,
+            }));
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 
-use thalweg_checkpoint::{Image, SectionKind};
+use thalweg_checkpoint::{FileInfo, Image, SectionKind};
 use thalweg_net::{Body, recorded};
 
-use super::messages::StoredFile;
 use crate::error::Kind;
 use crate::operator::Snapshot;
 use crate::record::Record;
@@ -17,7 +16,9 @@ pub struct Restore {
     /// What was recorded.
     pub image: Image,
     /// All segments of its state, the oldest first, each with the file that holds it.
-    pub segments: Vec<(StoredFile, Vec<u8>)>,
+    pub segments: Vec<(FileInfo, Vec<u8>)>,
+    /// Whether it was the job's last checkpoint: then only its output is left to be committed.
+    pub is_final: bool,
 }
 
 /// An image while tasks read their parts of it.

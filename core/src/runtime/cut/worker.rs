@@ -7,6 +7,7 @@ use super::messages::{Content, CutCommand, CutReport};
 use super::open::{ROWS_PER_TURN, Segment};
 use super::{Recording, Restore, Restoring, invalid};
 use crate::Result;
+use crate::control::FINAL;
 use crate::runtime::Worker;
 
 impl Worker {
@@ -76,7 +77,7 @@ impl Worker {
         }
         let peers = self.links.iter().map(Option::is_some).collect();
         self.cuts.begin(trigger, recording, peers);
-        self.cuts.cut_at_end = self.cuts.told_end.then_some(trigger.checkpoint);
+        self.cuts.last_cut = (trigger.kind == FINAL).then_some(trigger.checkpoint);
         Ok(())
     }
 
@@ -129,7 +130,7 @@ impl Worker {
             self.cuts.acknowledge(self.core.index());
             if let Some(checkpoint) = self.cuts.committing.take() {
                 self.sinks.iter().for_each(|sink| sink.confirm(checkpoint));
-                self.cuts.finished |= self.cuts.cut_at_end.is_some_and(|cut| cut <= checkpoint);
+                self.cuts.finished |= self.cuts.last_cut.is_some_and(|cut| cut <= checkpoint);
                 self.cuts.tell(CutReport::Committed(checkpoint));
             }
         }
@@ -210,6 +211,10 @@ impl Worker {
             sink.restore(place, &image)?;
         }
         self.cuts.last = restore.image.checkpoint;
+        if restore.is_final {
+            self.cuts.told_end = true;
+            self.cuts.last_cut = Some(restore.image.checkpoint);
+        }
         self.restore_state(restore)
     }
 

@@ -1,0 +1,13 @@
+//! What stands above the cores of a job: who begins an attempt, and who keeps its checkpoints.
+//!
+//! Nothing here does input or output by itself: work is given out and its outcome is heard, so the
+//! simulator runs the same code as a thread of the node.
+
+mod begin;
+mod keeper;
+mod work;
+
+pub use begin::{Attempt, Begun, JobDescription, begin};
+pub(crate) use keeper::FINAL;
+pub use keeper::{Action, Keeper};
+pub use work::{Done, Upload, Work};

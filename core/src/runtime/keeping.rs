@@ -1,0 +1,159 @@
+//! The thread that keeps the checkpoints of an attempt: the keeper, the store, and the lines
+//! between them and the cores.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Sender, bounded};
+use thalweg_checkpoint::Store;
+use thalweg_net::Doorbell;
+
+use super::SideCpus;
+use super::cut::{CutCommand, CutReport};
+use super::voice::{Ear, Event, Heard, Line, line};
+use crate::control::{Action, Keeper};
+use crate::error::Kind;
+use crate::time::{Clock, MachineClock};
+use crate::{Error, Result};
+
+/// How long the thread sleeps at the most.
+const SLEEP_MOST: Duration = Duration::from_millis(500);
+
+/// What the keeper's thread is told.
+pub(crate) enum ToKeeper {
+    /// A core is ready; with the highest checkpoint that it has heard of.
+    Ready(usize, u64),
+    /// A core says something.
+    Report(usize, CutReport),
+    /// The job is to stop once a checkpoint of now is committed.
+    Stop,
+    /// The attempt is over.
+    End,
+}
+
+/// The way to a core.
+pub(super) struct ToCore {
+    pub(super) commands: Sender<CutCommand>,
+    pub(super) doorbell: Doorbell,
+}
+
+/// The thread, for who started it.
+pub(super) struct Keeping {
+    pub(super) line: Line<ToKeeper>,
+    thread: JoinHandle<bool>,
+}
+
+impl Keeping {
+    /// Starts the thread; `say` tells the watching thread what it has to know. Returns the way to
+    /// it, and where the ways to the cores go once they are known.
+    #[allow(clippy::disallowed_methods, reason = "this is the rim")]
+    pub(super) fn start(
+        keeper: Keeper,
+        store: Arc<dyn Store + Sync>,
+        job: &str,
+        cpus: SideCpus,
+        clock: MachineClock,
+        say: Line<Event>,
+    ) -> Result<(Self, Sender<Vec<ToCore>>)> {
+        let (tell_line, hear_line) = bounded(1);
+        let (give_cores, take_cores) = bounded(1);
+        let job = job.to_owned();
+        let body = move || {
+            cpus.settle();
+            let (line, ear) = line();
+            let _ = tell_line.send(line);
+            let Ok(cores) = take_cores.recv() else { return false };
+            let thread = Keepers { keeper, store, job, clock, say, cores, finished: false };
+            thread.run(&ear)
+        };
+        let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(body);
+        let thread = thread
+            .map_err(|error| Error::io("cannot start the thread that keeps checkpoints", error))?;
+        let line = hear_line.recv().map_err(|_| died())?;
+        Ok((Self { line, thread }, give_cores))
+    }
+
+    /// Ends the thread; true if the log says that the job has finished.
+    pub(super) fn end(self) -> Result<bool> {
+        self.line.say(ToKeeper::End);
+        self.thread.join().map_err(|_| died())
+    }
+
+    /// Waits until the job has finished, by the log, or cannot.
+    pub(super) fn finish(self) -> Result<bool> {
+        self.thread.join().map_err(|_| died())
+    }
+}
+
+#[cold]
+fn died() -> Error {
+    Error::new(Kind::Invariant, "the thread that keeps checkpoints has died")
+}
+
+struct Keepers {
+    keeper: Keeper,
+    store: Arc<dyn Store + Sync>,
+    job: String,
+    clock: MachineClock,
+    say: Line<Event>,
+    cores: Vec<ToCore>,
+    finished: bool,
+}
+
+impl Keepers {
+    fn run(mut self, ear: &Ear<ToKeeper>) -> bool {
+        loop {
+            let now = self.now_ms();
+            let wait = self.keeper.wake_at().map_or(SLEEP_MOST, |at| {
+                Duration::from_millis(at.saturating_sub(now)).min(SLEEP_MOST)
+            });
+            let heard = ear.listen(wait);
+            let now = self.now_ms();
+            let actions = match heard {
+                Heard::Event(ToKeeper::Ready(core, highest)) => {
+                    self.keeper.ready(now, core, highest)
+                }
+                Heard::Event(ToKeeper::Report(core, report)) => self.keeper.hear(now, core, report),
+                Heard::Event(ToKeeper::Stop) => self.keeper.stop(now),
+                Heard::Event(ToKeeper::End) | Heard::NobodyLeft => return self.finished,
+                Heard::Nothing => self.keeper.tick(now),
+            };
+            self.act(actions);
+            if self.finished {
+                return true;
+            }
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.nanos() / 1_000_000
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Tell(core, command) => {
+                    let core = &self.cores[core];
+                    let _ = core.commands.send(command);
+                    core.doorbell.ring();
+                }
+                Action::Do(work) => {
+                    let done = work.carry_out(&*self.store, &self.job);
+                    let now = self.now_ms();
+                    actions.extend(self.keeper.did(now, done));
+                }
+                Action::Fail(reason) => self.say.say(Event::Failed(lost(&reason))),
+                Action::Kept => self.say.say(Event::Kept),
+                Action::Finished => self.finished = true,
+            }
+        }
+    }
+}
+
+#[cold]
+fn lost(reason: &str) -> Error {
+    Error::new(Kind::Io, format!("cannot keep checkpoints: {reason}"))
+}

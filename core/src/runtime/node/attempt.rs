@@ -1,0 +1,224 @@
+//! The attempts of a job: one, or with checkpoints as many as its restart strategy allows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam::channel::{bounded, unbounded};
+use thalweg_checkpoint::coordinator::Config;
+use thalweg_checkpoint::restart::{Decision, Restarts, Strategy};
+use thalweg_checkpoint::{LocalStore, Store};
+
+use super::seat::{Seat, Seated};
+use super::watch::Watch;
+use super::{RunOptions, announce};
+use crate::config::Rim;
+use crate::control::{Attempt, Begun, JobDescription, begin};
+use crate::error::Kind;
+use crate::job::{Args, Job, Planned};
+use crate::runtime::drive::CutLine;
+use crate::runtime::keeping::{Keeping, ToCore};
+use crate::runtime::mesh::mesh;
+use crate::runtime::pulse::Pulse;
+use crate::runtime::scratch::Scratch;
+use crate::runtime::voice::ear;
+use crate::runtime::{SideCpus, Summary, preflight};
+use crate::time::{Clock, MachineClock};
+use crate::{Error, Result};
+
+/// Where checkpoints go, and when they are made.
+#[derive(Debug, Clone)]
+pub struct CheckpointOptions {
+    /// The directory that holds the checkpoints of jobs, each below its id.
+    pub directory: PathBuf,
+    /// The job's name.
+    pub job_name: String,
+    /// Names the job below the directory: who runs it again with this id goes on with it.
+    pub job_id: String,
+    /// When checkpoints are made and how many are kept.
+    pub coordinator: Config,
+    /// What follows an attempt that has failed.
+    pub restarts: Strategy,
+}
+
+/// A job on this machine.
+pub(super) struct House<'a, J> {
+    pub(super) job: J,
+    pub(super) args: &'a Args,
+    pub(super) options: &'a RunOptions,
+    pub(super) planned: Planned,
+    pub(super) cpus: Vec<usize>,
+    pub(super) side_cpus: SideCpus,
+}
+
+/// An attempt with checkpoints, and where they go.
+struct Durable {
+    attempt: Attempt,
+    store: Arc<dyn Store + Sync>,
+    job_id: String,
+    clock: MachineClock,
+}
+
+impl<J: Job + Clone + Send + 'static> House<'_, J> {
+    /// Runs the job without checkpoints.
+    pub(super) fn run_once(self) -> Result<Summary> {
+        self.planned.prepare()?;
+        announce(&self.planned.graph, &self.side_cpus);
+        self.attempt(None)
+    }
+
+    /// Runs the job until it has finished, was stopped, or has failed too often.
+    pub(super) fn run_durably(self, checkpoints: &CheckpointOptions) -> Result<Summary> {
+        let store = LocalStore::open(&checkpoints.directory).map_err(refused)?;
+        let store: Arc<dyn Store + Sync> = Arc::new(store);
+        let clock = MachineClock::new();
+        let mut restarts = Restarts::new(checkpoints.restarts);
+        announce(&self.planned.graph, &self.side_cpus);
+        loop {
+            let Some(attempt) = self.begin(&*store, checkpoints, &clock)? else {
+                tracing::info!("the job has finished: its log in the checkpoints says so");
+                return Ok(Summary::of_finished());
+            };
+            let (store, job_id) = (Arc::clone(&store), checkpoints.job_id.clone());
+            let durable = Durable { attempt, store, job_id, clock: clock.clone() };
+            let error = match self.attempt(Some(durable)) {
+                Ok(summary) => return Ok(summary),
+                Err(error) => error,
+            };
+            let now_ms = clock.nanos() / 1_000_000;
+            match restarts.failed(now_ms, random()? as f64 / u64::MAX as f64) {
+                Decision::RestartAfter(delay_ms) if self.may_restart(&error) => {
+                    tracing::warn!(delay_ms, "the attempt has failed and is repeated: {error}");
+                    self.pause(delay_ms);
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// Whether another attempt may fare better.
+    fn may_restart(&self, error: &Error) -> bool {
+        let hopeless = matches!(error.kind(), Kind::Usage | Kind::Graph | Kind::Help);
+        !hopeless && self.options.stop.load(Ordering::Relaxed) == 0
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the rim")]
+    fn pause(&self, delay_ms: u64) {
+        for _ in 0..delay_ms.div_ceil(50) {
+            if self.options.stop.load(Ordering::Relaxed) != 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50.min(delay_ms)));
+        }
+    }
+
+    /// Owns the next attempt; `None` if the job has finished.
+    fn begin(
+        &self,
+        store: &dyn Store,
+        checkpoints: &CheckpointOptions,
+        clock: &MachineClock,
+    ) -> Result<Option<Attempt>> {
+        let job = JobDescription {
+            name: checkpoints.job_name.clone(),
+            id: checkpoints.job_id.clone(),
+            graph: self.planned.graph.clone(),
+            parallelism: self.options.parallelism,
+        };
+        let wall = clock.wall_millis().max(0) as u64;
+        let epoch_ms = wall.saturating_sub(clock.nanos() / 1_000_000);
+        let begun = begin(store, &job, checkpoints.coordinator, random()?, epoch_ms)?;
+        let Begun::Attempt(attempt) = begun else { return Ok(None) };
+        let number = attempt.number;
+        match attempt.from {
+            Some(checkpoint) => {
+                tracing::info!(attempt = number, checkpoint, "going on from a checkpoint");
+            }
+            None if attempt.is_resumed => {
+                tracing::info!(attempt = number, "no checkpoint was complete: from the beginning");
+            }
+            None => self.planned.prepare()?,
+        }
+        Ok(Some(*attempt))
+    }
+
+    /// Runs one attempt to its end.
+    fn attempt(&self, durable: Option<Durable>) -> Result<Summary> {
+        let options = self.options;
+        if options.runtime.rim == Rim::Glommio {
+            preflight::io_uring()?;
+        }
+        let clock = durable.as_ref().map_or_else(MachineClock::new, |it| it.clock.clone());
+        let graph = &self.planned.graph;
+        let nodes = mesh(options.parallelism, graph.channels(), &options.runtime.network)?;
+        let scratch = Scratch::new(options);
+        scratch.sweep();
+        let (voices, ear) = ear();
+        let (mut cores, mut to_cores) = (Vec::new(), Vec::new());
+        let (number, is_resumed) =
+            durable.as_ref().map_or((1, false), |it| (it.attempt.number, it.attempt.is_resumed));
+        let mut restores = Vec::new();
+        let keeping = match durable {
+            None => None,
+            Some(Durable { attempt, store, job_id, clock }) => {
+                restores = attempt.cores;
+                let (cpus, say) = (self.side_cpus.clone(), voices.line());
+                Some(Keeping::start(attempt.keeper, store, &job_id, cpus, clock, say)?)
+            }
+        };
+        let mut restores = restores.into_iter();
+        for ((index, node), cpu) in nodes.into_iter().enumerate().zip(&self.cpus) {
+            let (commands, from_master) = bounded(16);
+            let doorbell = node.doorbell.clone();
+            let pulse = Arc::new(Pulse::default());
+            let cuts = keeping.as_ref().map(|(keeping, _)| {
+                let (commands, from_keeper) = unbounded();
+                to_cores.push(ToCore { commands, doorbell: doorbell.clone() });
+                CutLine { commands: from_keeper, reports: keeping.line.clone() }
+            });
+            let seat = Seat {
+                index,
+                cpu: *cpu,
+                node,
+                clock: clock.clone(),
+                digest: graph.digest(),
+                pulse: Arc::clone(&pulse),
+                commands: from_master,
+                voice: voices.of_core(index),
+                options: options.clone(),
+                side_cpus: self.side_cpus.clone(),
+                scratch: scratch.clone(),
+                cuts,
+                attempt: number,
+                restore: restores.next(),
+            };
+            let thread = seat.start(self.job.clone(), self.args.clone())?;
+            cores.push(Seated { commands, doorbell, pulse, thread: Some(thread) });
+        }
+        drop(voices);
+        let keeping = keeping.map(|(keeping, give_cores)| {
+            let _ = give_cores.send(to_cores);
+            keeping
+        });
+        let (planned, attempt) = (&self.planned, number);
+        let watch = Watch { planned, clock, cores, ear, options, keeping, attempt, is_resumed };
+        let summary = watch.run();
+        scratch.remove();
+        summary
+    }
+}
+
+/// 64 random bits.
+fn random() -> Result<u64> {
+    let mut bits = [0; 8];
+    let file = std::fs::File::open("/dev/urandom");
+    let read = file.and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bits));
+    read.map_err(|error| Error::io("cannot draw a random number", error))?;
+    Ok(u64::from_le_bytes(bits))
+}
+
+#[cold]
+fn refused(error: thalweg_checkpoint::StoreError) -> Error {
+    Error::new(Kind::Io, error.what).with_hint(error.hint)
+}

@@ -1,0 +1,199 @@
+//! The thread that watches over the cores of an attempt.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::RunOptions;
+use super::seat::{Seated, Thread};
+use crate::job::Planned;
+use crate::metrics::CoreReport;
+use crate::runtime::drive::Command;
+use crate::runtime::keeping::{Keeping, ToKeeper};
+use crate::runtime::pulse::Watchdog;
+use crate::runtime::voice::{Ear, Event, Heard};
+use crate::runtime::{Summary, Totals};
+use crate::time::{Clock, MachineClock};
+use crate::{Error, Result};
+
+/// How often the watching thread looks at its cores if they say nothing: each time it takes some
+/// CPU away from one of them.
+const WATCH: Duration = Duration::from_millis(250);
+
+/// How often cores are asked for what they have counted, in nanoseconds.
+const PROGRESS: u64 = 1_000_000_000;
+
+/// How long a core may take to stop after the attempt has ended.
+const STOP_BOUND: Duration = Duration::from_secs(10);
+
+/// The watching thread's part of an attempt.
+pub(super) struct Watch<'a> {
+    pub(super) planned: &'a Planned,
+    pub(super) clock: MachineClock,
+    pub(super) cores: Vec<Seated>,
+    pub(super) ear: Ear<Event>,
+    pub(super) options: &'a RunOptions,
+    /// Who keeps the checkpoints; `None`: there are none.
+    pub(super) keeping: Option<Keeping>,
+    pub(super) attempt: u64,
+    /// Whether earlier attempts may have left something behind.
+    pub(super) is_resumed: bool,
+}
+
+/// What has become of the cores so far.
+struct Course {
+    left: usize,
+    ready: Vec<(usize, u64)>,
+    reports: Vec<Option<CoreReport>>,
+    failure: Option<Error>,
+    /// The signal that stops the job; 0: none.
+    stopping: i32,
+    /// Whether a core stopped before its end.
+    is_stopped: bool,
+}
+
+impl Watch<'_> {
+    pub(super) fn run(mut self) -> Result<Summary> {
+        let started = self.clock.nanos();
+        let count = self.cores.len();
+        let graph = &self.planned.graph;
+        let mut watchdog = Watchdog::new(count);
+        let mut course = Course {
+            left: count,
+            ready: Vec::new(),
+            reports: (0..count).map(|_| None).collect(),
+            failure: None,
+            stopping: 0,
+            is_stopped: false,
+        };
+        let (mut asked_at, mut shown) = (started, true);
+        let mut totals = Totals::new(count, graph.expected());
+        while course.left > 0 && course.failure.is_none() {
+            match self.ear.listen(WATCH) {
+                Heard::Event(Event::Counts(counts)) => totals.add(counts),
+                Heard::Event(event) => self.hear(event, &mut course),
+                Heard::Nothing | Heard::NobodyLeft => {}
+            }
+            let now = self.clock.nanos();
+            watchdog.look(now, self.cores.iter().map(|core| &*core.pulse), graph);
+            self.look_for_signal(&mut course);
+            if let Some(show) = &self.options.progress {
+                if now - asked_at >= PROGRESS {
+                    (asked_at, shown) = (now, false);
+                    self.command(&Command::Report);
+                } else if !shown && now - asked_at >= PROGRESS / 20 {
+                    shown = true;
+                    totals.nanos = now - started;
+                    show(&totals);
+                }
+            }
+        }
+        let seconds = self.clock.nanos() - started;
+        self.end(course, seconds)
+    }
+
+    fn hear(&self, event: Event, course: &mut Course) {
+        match event {
+            Event::Counts(_) => {}
+            Event::Ready(core, highest) => {
+                course.ready.push((core, highest));
+                if course.ready.len() == self.cores.len()
+                    && let Err(error) = self.begin(&course.ready)
+                {
+                    course.failure.get_or_insert(error);
+                }
+            }
+            Event::Done(report) => {
+                course.left -= 1;
+                let core = report.core;
+                course.reports[core] = Some(*report);
+            }
+            Event::Stopped(report) => {
+                course.left -= 1;
+                course.is_stopped = true;
+                let core = report.core;
+                course.reports[core] = Some(*report);
+            }
+            Event::Kept => self.command(&Command::Abort),
+            Event::Failed(error) => {
+                course.failure.get_or_insert(error);
+            }
+        }
+        if course.failure.is_some() {
+            self.command(&Command::Abort);
+        }
+    }
+
+    /// All cores are restored, and what they had sealed is visible: what else earlier attempts have
+    /// written can go, and the cores begin.
+    fn begin(&self, ready: &[(usize, u64)]) -> Result<()> {
+        if self.is_resumed {
+            self.planned.resume(self.attempt)?;
+        }
+        if let Some(keeping) = &self.keeping {
+            for (core, highest) in ready {
+                keeping.line.say(ToKeeper::Ready(*core, *highest));
+            }
+        }
+        self.command(&Command::Start);
+        Ok(())
+    }
+
+    /// A signal ends a job in order: its sources end, or with checkpoints it can be gone on with
+    /// from the last of them.
+    fn look_for_signal(&self, course: &mut Course) {
+        let signal = self.options.stop.load(Ordering::Relaxed);
+        if signal == 0 || course.stopping != 0 {
+            return;
+        }
+        course.stopping = signal;
+        match &self.keeping {
+            Some(keeping) => keeping.line.say(ToKeeper::Stop),
+            None => self.command(&Command::Stop),
+        }
+    }
+
+    fn end(&mut self, course: Course, nanos: u64) -> Result<Summary> {
+        self.join(course.failure.is_some())?;
+        if let Some(keeping) = self.keeping.take() {
+            let over = !course.is_stopped && course.failure.is_none();
+            if over {
+                keeping.finish()?
+            } else {
+                keeping.end()?
+            };
+        }
+        match course.failure {
+            Some(error) => Err(error),
+            None => Ok(Summary::new(&course.reports, nanos).stopped_by(course.stopping)),
+        }
+    }
+
+    fn command(&self, command: &Command) {
+        for core in &self.cores {
+            let _ = core.commands.try_send(command.clone());
+            core.doorbell.ring();
+        }
+    }
+
+    /// Waits for the threads; one that does not return within a bound is named and left behind.
+    fn join(&mut self, failed: bool) -> Result<()> {
+        let deadline = self.clock.nanos() + STOP_BOUND.as_nanos() as u64;
+        if failed {
+            loop {
+                match self.ear.listen(WATCH) {
+                    Heard::NobodyLeft => break,
+                    _ if self.clock.nanos() > deadline => return Ok(()),
+                    _ => {}
+                }
+            }
+        }
+        for core in &mut self.cores {
+            match core.thread.take() {
+                Some(Thread::Glommio(handle)) => drop(handle.join()),
+                Some(Thread::Plain(handle)) => drop(handle.join()),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
