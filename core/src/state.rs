@@ -8,6 +8,7 @@ mod cold;
 mod encoding;
 mod folding;
 mod held;
+mod journalled;
 mod list;
 mod map;
 mod row;
@@ -26,7 +27,8 @@ pub use value::{StateMut, ValueState};
 
 pub(crate) use budget::{Budget, OpenTier, StateMemory};
 pub(crate) use held::Held;
-pub(crate) use row::{RowKey, row_hash};
+pub(crate) use journalled::{Journalled, is_of};
+pub(crate) use row::{Places, RowKey, row_hash};
 pub(crate) use scope::Scope;
 pub(crate) use states::StateTables;
 pub(crate) use store::Store;

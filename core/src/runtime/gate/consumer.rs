@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use thalweg_net::{Head, PageView};
+use thalweg_state::segment::{Block, BlockReader};
 
 use crate::Result;
 use crate::record::Record;
-use crate::state::{ColdState, Held};
+use crate::state::{ColdState, Held, Journalled};
 use crate::time::Timestamp;
 
 /// Records of a page that a consumer takes in one call.
@@ -46,6 +47,46 @@ pub trait PageConsumer<T: Record> {
     /// Its state, if it has any whose rows may be cold.
     fn cold_state(&mut self) -> Option<&mut dyn ColdState> {
         None
+    }
+    /// Calls `visit` with each of its states and sets of timers, for their journals; always in the
+    /// same order.
+    fn journals(&mut self, _visit: &mut dyn FnMut(&mut dyn Journalled)) {}
+    /// Looks again when something is due: its state was restored.
+    fn restored(&mut self) {}
+    /// Ends the core's epoch for its state, just before [`Core::epoch`](crate::runtime::Core) moves
+    /// on; the blocks of the epoch before were taken. Moves no row.
+    fn end_segment(&mut self) {
+        self.journals(&mut |part| part.end_segment());
+    }
+    /// Encodes rows that changed in the epoch that ended, at most `rows`; true if none is left.
+    fn advance_segment(&mut self, rows: usize) -> Result<bool> {
+        let (mut left, mut done) = (rows, Ok(true));
+        self.journals(&mut |part| {
+            if matches!(done, Ok(true)) {
+                done = part.advance_segment(&mut left);
+            }
+        });
+        done
+    }
+    /// Gives the blocks of the epoch that ended away; after [`PageConsumer::advance_segment`] is
+    /// done.
+    fn take_blocks(&mut self, out: &mut Vec<Block>) {
+        self.journals(&mut |part| part.take_blocks(out));
+    }
+    /// Takes a block in if it belongs to its state; before the first record, oldest first.
+    fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {
+        let mut found = Ok(false);
+        self.journals(&mut |part| {
+            if matches!(found, Ok(false)) {
+                found = part.restore_block(block);
+            }
+        });
+        found
+    }
+    /// The last block was taken in.
+    fn end_restore(&mut self) {
+        self.journals(&mut |part| part.end_restore());
+        self.restored();
     }
     /// Asks for what these records need: the first ones of a page. Later ones are up to `consume`.
     fn prefetch(&mut self, _page: &PageView<'_, T>, _range: Range<usize>) {}
