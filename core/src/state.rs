@@ -11,6 +11,8 @@ mod held;
 mod journalled;
 mod list;
 mod map;
+#[cfg(test)]
+mod model;
 mod row;
 mod scope;
 mod states;

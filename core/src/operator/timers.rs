@@ -2,6 +2,8 @@
 
 mod due;
 mod log;
+#[cfg(test)]
+mod model;
 mod queue;
 
 pub(crate) use due::DueTimers;
