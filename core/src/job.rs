@@ -103,6 +103,7 @@ pub(crate) fn build(
     links: Vec<Option<Link>>,
 ) -> Result<(Worker, JobGraph)> {
     core.budget.bound(&env.memory);
+    core.journal.set(env.checkpoints);
     let flow = Flow::new(Mode::Run, core, env);
     job(&Dataflow { flow: Rc::clone(&flow) }, args)?;
     let graph = flow.graph.borrow().clone();

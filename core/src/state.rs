@@ -8,8 +8,11 @@ mod cold;
 mod encoding;
 mod folding;
 mod held;
+mod journalled;
 mod list;
 mod map;
+#[cfg(test)]
+mod model;
 mod row;
 mod scope;
 mod states;
@@ -26,7 +29,8 @@ pub use value::{StateMut, ValueState};
 
 pub(crate) use budget::{Budget, OpenTier, StateMemory};
 pub(crate) use held::Held;
-pub(crate) use row::{RowKey, row_hash};
+pub(crate) use journalled::{Journalled, is_of};
+pub(crate) use row::{Places, RowKey, row_hash};
 pub(crate) use scope::Scope;
 pub(crate) use states::StateTables;
 pub(crate) use store::Store;

@@ -131,14 +131,14 @@ impl Keeper {
             Done::Nothing => Vec::new(),
             Done::Heard(event) => self.event(now_ms, event),
             Done::Uploaded(upload, Ok(file)) => vec![stored(&upload, file)],
-            Done::Uploaded(upload, Err(error)) => self.refused(now_ms, upload, &error),
+            Done::Uploaded(upload, Err(error)) => self.refused(now_ms, *upload, &error),
         }
     }
 
-    fn refused(&mut self, now_ms: u64, upload: Box<Upload>, error: &StoreError) -> Vec<Action> {
+    fn refused(&mut self, now_ms: u64, upload: Upload, error: &StoreError) -> Vec<Action> {
         let (core, checkpoint) = (upload.core as u32, self.triggered);
         if matches!(upload.content, Content::Segment { .. }) {
-            self.stuck.push(*upload);
+            self.stuck.push(upload);
         }
         let reason = error.to_string();
         self.event(now_ms, Event::Declined { core, checkpoint, reason })

@@ -10,7 +10,7 @@ use super::{Blame, Feed, Snapshot, SplitEvent};
 use crate::Result;
 use crate::record::Record;
 use crate::runtime::{Core, PageConsumer, Run};
-use crate::state::{ColdState, Held, StateSpec, Store, ValueSpec};
+use crate::state::{ColdState, Held, Journalled, StateSpec, Store, ValueSpec};
 use crate::time::{MIN, Stamp, Timestamp};
 use thalweg_state::{Key, KeyRef, State};
 
@@ -123,6 +123,12 @@ where
 
     fn cold_state(&mut self) -> Option<&mut dyn ColdState> {
         Some(&mut self.operator.store)
+    }
+    fn journals(&mut self, visit: &mut dyn FnMut(&mut dyn Journalled)) {
+        visit(&mut self.operator.store);
+    }
+    fn restored(&mut self) {
+        self.operator.round_at = self.operator.store.round_at();
     }
 
     #[inline(always)]

@@ -18,7 +18,7 @@ use super::{Blame, Feed, Snapshot};
 use crate::Result;
 use crate::record::Record;
 use crate::runtime::{Core, PageConsumer, Run, SideOutputs};
-use crate::state::{ColdState, Held, StateTables};
+use crate::state::{ColdState, Held, Journalled, StateTables};
 use crate::time::{MIN, Stamp, Timestamp};
 
 pub use context::ProcessContext;
@@ -102,13 +102,15 @@ impl<K: Key, P> Process<K, P> {
         states: StateTables,
         sides: Rc<SideOutputs>,
     ) -> Self {
+        let event = TimerSet::new(&core, &name, "timers/event");
+        let processing = TimerSet::new(&core, &name, "timers/processing");
         Self {
             name,
             core,
             process,
             states,
-            event: TimerSet::new(),
-            processing: TimerSet::new(),
+            event,
+            processing,
             sides,
             watermark: MIN,
             waits_until: [None; 2],
@@ -262,6 +264,17 @@ where
 
     fn cold_state(&mut self) -> Option<&mut dyn ColdState> {
         Some(&mut self.operator.states)
+    }
+
+    fn journals(&mut self, visit: &mut dyn FnMut(&mut dyn Journalled)) {
+        let Process { states, event, processing, .. } = &mut self.operator;
+        states.journals(visit);
+        visit(event);
+        visit(processing);
+    }
+
+    fn restored(&mut self) {
+        self.operator.states.refresh();
     }
 
     fn prefetch(&mut self, page: &PageView<'_, T>, range: Range<usize>) {

@@ -21,7 +21,9 @@ use super::{Blame, Feed, Snapshot};
 use crate::error::Kind;
 use crate::record::Record;
 use crate::runtime::{Core, PageConsumer, Run, SideOutputs};
-use crate::state::{ColdState, Held, RowKey, StateSpec, Store, WindowRow, row_hash};
+use crate::state::{
+    ColdState, Held, Journalled, Places, RowKey, StateSpec, Store, WindowRow, row_hash,
+};
 use crate::time::{MAX, MIN, Stamp, Timestamp};
 use crate::{Error, Result};
 
@@ -61,8 +63,9 @@ impl<K: Key, T, A, G: Trigger, F: AggregateFn<T>, E> Windowed<K, T, A, G, F, E> 
         sides: Rc<SideOutputs>,
     ) -> Self {
         let spec = StateSpec { in_turns: true, ..StateSpec::new("window") };
-        let store = Store::new(Rc::clone(&core), &name, &spec);
-        Self { name, core, settings, store, timers: TimerQueue::new(), sides, watermark: MIN }
+        let store = Store::of_rows(&core, &name, &spec, Places::NAMESPACES);
+        let timers = TimerQueue::new(&core, &name);
+        Self { name, core, settings, store, timers, sides, watermark: MIN }
     }
 }
 
@@ -225,7 +228,7 @@ where
             return Ok(false);
         }
         while !self.operator.core.pressure.get()
-            && let Some(due) = self.due.pop()
+            && let Some(due) = self.due.pop(&mut self.operator.timers)
         {
             self.timer_key.clear();
             self.timer_key.extend_from_slice(&due.key);
@@ -262,7 +265,7 @@ where
             self.downstream.feed(output, stamp)?;
         }
         for timestamp in self.wanted.drain(..) {
-            if !self.due.insert(timestamp, key.bytes, namespace) {
+            if !self.due.insert(&mut operator.timers, key, namespace, timestamp) {
                 operator.timers.register(key, namespace, timestamp);
             }
         }
@@ -319,6 +322,11 @@ where
 
     fn cold_state(&mut self) -> Option<&mut dyn ColdState> {
         Some(&mut self.operator.store)
+    }
+
+    fn journals(&mut self, visit: &mut dyn FnMut(&mut dyn Journalled)) {
+        visit(&mut self.operator.store);
+        visit(&mut self.operator.timers);
     }
 
     fn prefetch(&mut self, page: &PageView<'_, T>, range: Range<usize>) {

@@ -26,6 +26,8 @@ pub struct Core {
     pub(crate) pressure: Cell<bool>,
     /// The epoch that state changes belong to.
     pub(crate) epoch: Cell<u64>,
+    /// Whether states keep journals, from which checkpoints are made; set before they are made.
+    pub(crate) journal: Cell<bool>,
     /// What its state may take, and the way to the cold tier.
     pub(crate) budget: Budget,
     /// What the core counts.
@@ -46,6 +48,7 @@ impl Core {
             tick_at: Cell::new(u64::MAX),
             pressure: Cell::new(false),
             epoch: Cell::new(1),
+            journal: Cell::new(false),
             budget: Budget::new(Rc::clone(&metrics.state)),
             metrics,
         };

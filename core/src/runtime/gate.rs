@@ -67,7 +67,7 @@ pub(crate) trait GatePort {
     fn advance_segment(&mut self, rows: usize) -> Result<bool>;
     fn take_blocks(&mut self, out: &mut Vec<Block>);
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool>;
-    fn end_restore(&mut self) -> Result<()>;
+    fn end_restore(&mut self);
     /// Makes it what it was when it was recorded; before the first frame.
     fn restore(&mut self, image: &Restoring<'_>) -> Result<()>;
 }
@@ -85,6 +85,8 @@ pub(crate) struct Gate<T: Record> {
     /// How many consumers have done so.
     advanced: usize,
     idling: Option<bool>,
+    /// Whether timers may have emitted something that is not flushed.
+    stirred: bool,
     ended: bool,
     /// Rows that pages here need.
     needed: Held,
@@ -103,6 +105,7 @@ impl<T: Record> Gate<T> {
             advancing: None,
             advanced: 0,
             idling: None,
+            stirred: false,
             ended: false,
             needed: Held::new(),
         }
@@ -219,6 +222,7 @@ impl<T: Record> Gate<T> {
     /// Moves event time on in all consumers; false while one of them is out of credit.
     fn advance(&mut self) -> Result<bool> {
         if let Some(watermark) = self.advancing {
+            self.stirred = true;
             while let Some(consumer) = self.consumers.get_mut(self.advanced) {
                 if !consumer.advance(watermark)? {
                     return Ok(false);
@@ -284,7 +288,7 @@ impl<T: Record> GatePort for Gate<T> {
         worked |= self.run_inputs(&mut budget)?;
         // Some timers have fired, the others go on in the next turn.
         worked |= self.advancing.is_some() && !self.core.budget.take_waits();
-        if worked {
+        if std::mem::take(&mut self.stirred) || worked {
             self.consumers.iter_mut().try_for_each(|consumer| consumer.flush())?;
         }
         self.finish()?;
@@ -393,8 +397,8 @@ impl<T: Record> GatePort for Gate<T> {
         Ok(false)
     }
 
-    fn end_restore(&mut self) -> Result<()> {
-        self.consumers.iter_mut().try_for_each(|consumer| consumer.end_restore())
+    fn end_restore(&mut self) {
+        self.consumers.iter_mut().for_each(|consumer| consumer.end_restore());
     }
 
     fn pages(&self, show: &mut dyn FnMut(&Page)) {
@@ -416,6 +420,7 @@ impl<T: Record> Gate<T> {
         if !self.next_processing_timer().is_some_and(due) {
             return Ok(false);
         }
+        self.stirred = true;
         for consumer in &mut self.consumers {
             if !consumer.advance_processing(now)? {
                 break;

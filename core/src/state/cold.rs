@@ -194,11 +194,20 @@ impl<K: Key> Cold<K> {
         }
     }
 
-    /// Removes a row that is not in the table, without reading it.
-    pub(crate) fn discard(&mut self, key: KeyRef<'_>) {
-        if self.unknown(key) {
+    /// Removes a row that is not in the table, without reading it; false: there is none.
+    pub(crate) fn discard(&mut self, key: KeyRef<'_>) -> bool {
+        let unknown = self.unknown(key);
+        if unknown {
             self.haunt(key, Ghost::Gone);
         }
+        unknown
+    }
+
+    /// Notes that a row comes from a segment, and tells whether the cold tier may have an older
+    /// one, should the row not be in the table.
+    pub(crate) fn replayed(&mut self, key: KeyRef<'_>) -> bool {
+        let ghost = self.lay(key);
+        self.has_left || ghost == Some(Ghost::Gone)
     }
 
     /// Sets the ghost of a key that is not in the table.

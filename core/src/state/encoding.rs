@@ -1,6 +1,7 @@
 //! What a table holds, and its bytes in the cold tier.
 
 use thalweg_state::key::split_prefixed;
+use thalweg_state::macros::fingerprint;
 use thalweg_state::{CodecError, Encoder, Key, State};
 
 use crate::error::Kind;
@@ -8,18 +9,22 @@ use crate::{Error, Result};
 
 /// What a table holds.
 pub(crate) trait Row: Sized + 'static {
+    /// Identifies the shape of its bytes.
+    const SHAPE: u64;
     /// Memory that it owns outside itself.
     fn heap_bytes(&self) -> usize;
     /// Asks for what it owns outside itself.
     #[inline]
     fn prefetch(&self) {}
     /// Appends its bytes.
-    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()>;
+    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<(), CodecError>;
     /// Reads it back from all of `bytes`.
     fn decode(bytes: &[u8]) -> Result<Self>;
 }
 
 impl<S: State> Row for S {
+    const SHAPE: u64 = S::FINGERPRINT;
+
     #[inline]
     fn heap_bytes(&self) -> usize {
         State::heap_bytes(self)
@@ -28,8 +33,8 @@ impl<S: State> Row for S {
     fn prefetch(&self) {
         State::prefetch(self);
     }
-    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
-        Ok(encoder.encode(self, out)?)
+    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        encoder.encode(self, out)
     }
     fn decode(bytes: &[u8]) -> Result<Self> {
         Ok(State::decode(bytes)?)
@@ -43,6 +48,8 @@ pub(crate) struct Stamped<V> {
 }
 
 impl<V: Row> Row for Stamped<V> {
+    const SHAPE: u64 = fingerprint("stamped", &[("", V::SHAPE)]);
+
     #[inline]
     fn heap_bytes(&self) -> usize {
         self.row.heap_bytes()
@@ -51,13 +58,21 @@ impl<V: Row> Row for Stamped<V> {
     fn prefetch(&self) {
         self.row.prefetch();
     }
-    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
+    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<(), CodecError> {
         out.extend_from_slice(&self.accessed.to_le_bytes());
         self.row.encode(encoder, out)
     }
     fn decode(bytes: &[u8]) -> Result<Self> {
         let (accessed, row) = bytes.split_first_chunk().ok_or_else(cut_short)?;
         Ok(Self { accessed: i64::from_le_bytes(*accessed), row: V::decode(row)? })
+    }
+}
+
+/// What shape keys of this type have.
+pub(crate) const fn key_shape<K: Key>() -> u64 {
+    match K::WIDTH {
+        Some(width) => width as u64,
+        None => u64::MAX,
     }
 }
 

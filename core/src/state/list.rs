@@ -6,11 +6,12 @@
 use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 
-use thalweg_state::{Encoder, Key, KeyRef, State};
+use thalweg_state::macros::fingerprint;
+use thalweg_state::{CodecError, Encoder, Key, KeyRef, State};
 
 use super::encoding::Row;
 use super::states::StateTable;
-use super::{ColdState, Held, RowKey, Scope, StateSpec, Store, row_hash};
+use super::{ColdState, Held, Journalled, Places, RowKey, Scope, StateSpec, Store, row_hash};
 use crate::Result;
 use crate::runtime::Core;
 
@@ -122,10 +123,12 @@ struct Head {
 }
 
 impl Row for Head {
+    const SHAPE: u64 = fingerprint("list", &[]);
+
     fn heap_bytes(&self) -> usize {
         0
     }
-    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
+    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<(), CodecError> {
         Row::encode(&(self.first, self.end, self.count), encoder, out)
     }
     fn decode(bytes: &[u8]) -> Result<Self> {
@@ -149,7 +152,7 @@ impl<K: Key, V: State> ListCell<K, V> {
         Self {
             scope,
             heads: RefCell::new(Store::new(Rc::clone(core), operator, &heads)),
-            rows: RefCell::new(Store::new(Rc::clone(core), operator, &spec.entries())),
+            rows: RefCell::new(Store::of_rows(core, operator, &spec.entries(), Places::ENTRIES)),
             row: RefCell::new(RowKey::new()),
             expired: RefCell::default(),
         }
@@ -317,6 +320,10 @@ impl<K: Key, V: State> StateTable for ListCell<K, V> {
         }
     }
     fn stores(&self, visit: &mut dyn FnMut(&mut dyn ColdState)) {
+        visit(&mut *self.heads.borrow_mut());
+        visit(&mut *self.rows.borrow_mut());
+    }
+    fn journals(&self, visit: &mut dyn FnMut(&mut dyn Journalled)) {
         visit(&mut *self.heads.borrow_mut());
         visit(&mut *self.rows.borrow_mut());
     }

@@ -6,11 +6,12 @@
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::rc::Rc;
 
-use thalweg_state::{Encoder, Key, KeyRef, State};
+use thalweg_state::macros::fingerprint;
+use thalweg_state::{CodecError, Encoder, Key, KeyRef, State};
 
-use super::encoding::{Row, cut_short, put_key, take_key};
+use super::encoding::{Row, cut_short, key_shape, put_key, take_key};
 use super::states::StateTable;
-use super::{ColdState, Held, RowKey, Scope, StateMut, StateSpec, Store};
+use super::{ColdState, Held, Journalled, Places, RowKey, Scope, StateMut, StateSpec, Store};
 use crate::Result;
 use crate::runtime::Core;
 
@@ -143,10 +144,12 @@ struct Head<E> {
 }
 
 impl<E: Key> Row for Head<E> {
+    const SHAPE: u64 = fingerprint("map", &[("entry", key_shape::<E>())]);
+
     fn heap_bytes(&self) -> usize {
         self.first.heap_bytes() + self.last.heap_bytes()
     }
-    fn encode(&self, _encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
+    fn encode(&self, _encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<(), CodecError> {
         put_key(&self.first, out);
         put_key(&self.last, out);
         Ok(())
@@ -166,12 +169,15 @@ struct Linked<E, V> {
 }
 
 impl<E: Key, V: State> Row for Linked<E, V> {
+    const SHAPE: u64 =
+        fingerprint("linked", &[("entry", key_shape::<E>()), ("value", V::FINGERPRINT)]);
+
     #[inline]
     fn heap_bytes(&self) -> usize {
         let key = |entry: &Option<E>| entry.as_ref().map_or(0, Key::heap_bytes);
         self.value.heap_bytes() + key(&self.previous) + key(&self.next)
     }
-    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
+    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<(), CodecError> {
         for neighbour in [&self.previous, &self.next] {
             out.push(u8::from(neighbour.is_some()));
             neighbour.iter().for_each(|entry| put_key(entry, out));
@@ -205,7 +211,7 @@ impl<K: Key, E: Key, V: State> MapCell<K, E, V> {
         Self {
             scope,
             heads: RefCell::new(Store::new(Rc::clone(core), operator, &heads)),
-            rows: RefCell::new(Store::new(Rc::clone(core), operator, &spec.entries())),
+            rows: RefCell::new(Store::of_rows(core, operator, &spec.entries(), Places::ENTRIES)),
             row: RefCell::new(RowKey::new()),
             expired: RefCell::default(),
             heap: Cell::new(0),
@@ -444,5 +450,9 @@ impl<K: Key, E: Key, V: State> StateTable for MapCell<K, E, V> {
         let rows = &mut *self.rows.borrow_mut();
         rows.adjust_heap(self.heap.replace(0));
         visit(rows);
+    }
+    fn journals(&self, visit: &mut dyn FnMut(&mut dyn Journalled)) {
+        visit(&mut *self.heads.borrow_mut());
+        visit(&mut *self.rows.borrow_mut());
     }
 }

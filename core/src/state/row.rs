@@ -1,6 +1,36 @@
 //! The key of a row that belongs to a key: `key | entry` or `key | namespace`.
 
+use thalweg_state::table::StreamHash;
 use thalweg_state::{Key, KeyRef};
+
+/// How the hash of a row and that of its stream's key follow from one another.
+pub(crate) struct Places<K> {
+    /// The hash of the stream's key, from the row's key and hash.
+    pub(crate) stream: StreamHash<K>,
+    /// The row's hash, from its key and the hash of the stream's key.
+    pub(crate) row: fn(&K, u64) -> u64,
+}
+
+impl<K: Key> Places<K> {
+    /// Rows whose key is that of the stream.
+    pub(crate) const PLAIN: Self = Self { stream: |_, hash| hash, row: |_, hash| hash };
+}
+
+impl<K: Key, E: Key> Places<(K, E)> {
+    /// Rows of [`RowKey::of`].
+    pub(crate) const ENTRIES: Self = Self {
+        stream: |row, _| row.0.key_hash(),
+        row: |row, stream| row_hash(stream, row.1.key_hash()),
+    };
+}
+
+impl<K: Key> Places<(K, i64)> {
+    /// Rows of [`RowKey::in_namespace`].
+    pub(crate) const NAMESPACES: Self = Self {
+        stream: |row, _| row.0.key_hash(),
+        row: |row, stream| row_hash(stream, row.1 as u64),
+    };
+}
 
 /// Builds the encodings of `(K, E)` from a key that is encoded already.
 pub(crate) struct RowKey {

@@ -11,7 +11,7 @@ use super::list::ListCell;
 use super::map::MapCell;
 use super::value::ValueCell;
 use super::{AggregatingState, ListState, MapState, ReducingState, ValueState};
-use super::{ColdState, Held, Scope, StateSpec};
+use super::{ColdState, Held, Journalled, Scope, StateSpec};
 use crate::graph::{StateInfo, graph_error};
 use crate::metrics::{Counter, Distribution};
 use crate::operator::AggregateFn;
@@ -169,6 +169,8 @@ pub(crate) trait StateTable {
     fn hold(&self, key: KeyRef<'_>, held: &mut Held);
     /// Calls `visit` with each store.
     fn stores(&self, visit: &mut dyn FnMut(&mut dyn ColdState));
+    /// Calls `visit` with each store, for its journal.
+    fn journals(&self, visit: &mut dyn FnMut(&mut dyn Journalled));
 }
 
 /// All tables of one operator and the key that their handles refer to.
@@ -200,6 +202,11 @@ impl StateTables {
         for table in &self.deep {
             table.prefetch_entry(hash);
         }
+    }
+
+    /// Calls `visit` with each store, for its journal.
+    pub(crate) fn journals(&self, visit: &mut dyn FnMut(&mut dyn Journalled)) {
+        self.tables.iter().for_each(|table| table.journals(visit));
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -9,18 +9,21 @@
 //! where they look it up.
 
 mod expiring;
+mod journal;
 #[cfg(test)]
 mod model;
 mod tending;
 
 use std::rc::Rc;
 
-use thalweg_state::table::Made;
+use thalweg_state::macros::fingerprint;
+use thalweg_state::segment::{Column, ColumnKind};
+use thalweg_state::table::{Journal, Made};
 use thalweg_state::{Key, KeyRef, Table, UpdateType};
 
 use super::cold::{Cold, key_bytes};
-use super::encoding::{Row, Stamped};
-use super::{Budget, StateSpec};
+use super::encoding::{Row, Stamped, key_shape};
+use super::{Budget, Places, StateSpec};
 use crate::runtime::Core;
 
 use expiring::{Expiring, lives};
@@ -31,7 +34,9 @@ pub(crate) struct Store<K: Key, V: Row> {
     rows: Rows<K, V>,
     /// What is known of rows that are not in the table; `None`: there are none.
     cold: Option<Box<Cold<K>>>,
-    name: String,
+    /// What it is named by on its core, in the cold tier and in segments.
+    column: Column,
+    places: Places<K>,
 }
 
 enum Rows<K: Key, V> {
@@ -56,23 +61,45 @@ use with_table;
 impl<K: Key, V: Row> Store<K, V> {
     /// An empty store; `operator` and the state's name together name it on its core.
     pub(crate) fn new(core: Rc<Core>, operator: &str, spec: &StateSpec) -> Self {
+        Self::of_rows(&core, operator, spec, Places::PLAIN)
+    }
+
+    /// As [`Store::new`] for rows that belong to a key of the stream.
+    pub(crate) fn of_rows(
+        core: &Rc<Core>,
+        operator: &str,
+        spec: &StateSpec,
+        places: Places<K>,
+    ) -> Self {
+        // In quotes: a slash may be part of either name.
+        let name = format!("{operator:?}/{:?}{}", spec.name, spec.part);
+        let shape = |value| fingerprint("rows", &[("key", key_shape::<K>()), ("value", value)]);
+        let column = |value| Column {
+            name: Rc::from(&*name),
+            kind: ColumnKind::Rows,
+            fingerprint: shape(value),
+        };
+        let core = Rc::clone(core);
         let ttl = spec.ttl.filter(|ttl| ttl.update != UpdateType::Disabled);
-        let rows = match ttl {
+        let (rows, column) = match ttl {
             None => {
+                let column = column(V::SHAPE);
                 let mut table = table(&core.budget, spec.keys);
                 if spec.in_turns {
                     table.fills_in_turns();
                 }
-                Rows::Plain(table)
+                journal(&core, &mut table, &column, &places);
+                (Rows::Plain(table), column)
             }
             Some(ttl) => {
-                let table = table(&core.budget, spec.keys);
-                Rows::Expiring(Box::new(Expiring::new(table, ttl, spec.hang_together)))
+                let column = column(Stamped::<V>::SHAPE);
+                let mut table = table(&core.budget, spec.keys);
+                journal(&core, &mut table, &column, &places);
+                let rows = Expiring::new(table, ttl, spec.hang_together);
+                (Rows::Expiring(Box::new(rows)), column)
             }
         };
-        // In quotes: a slash may be part of either name.
-        let name = format!("{operator:?}/{:?}{}", spec.name, spec.part);
-        Self { core, rows, cold: None, name }
+        Self { core, rows, cold: None, column, places }
     }
 
     /// Whether a look-up may do more than look: rows expire, or some are cold.
@@ -211,8 +238,9 @@ impl<K: Key, V: Row> Store<K, V> {
     /// Removes a row without a look at it: a cold one is not read for it.
     pub(crate) fn discard(&mut self, key: KeyRef<'_>) {
         let taken = self.take_from_table(key);
-        if let Some(cold) = self.cold.as_mut().filter(|_| taken.is_none()) {
-            cold.discard(key);
+        let Some(cold) = self.cold.as_mut().filter(|_| taken.is_none()) else { return };
+        if cold.discard(key) {
+            with_table!(&mut self.rows, table => table.note_discarded(key));
         }
     }
 
@@ -280,6 +308,18 @@ fn table<K: Key, V>(budget: &Budget, keys: usize) -> Table<K, V> {
     budget.room().take(table.bytes());
     table.set_room(Rc::clone(budget.room()));
     table
+}
+
+/// Keeps a journal if there are to be checkpoints.
+fn journal<K: Key, R: Row>(
+    core: &Core,
+    table: &mut Table<K, R>,
+    column: &Column,
+    places: &Places<K>,
+) {
+    if core.journal.get() {
+        table.keep_journal(Journal::new(column.clone(), places.stream, R::encode));
+    }
 }
 
 /// Bytes of a table's line.

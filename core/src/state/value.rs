@@ -7,7 +7,7 @@ use std::rc::Rc;
 use thalweg_state::{Key, KeyRef, State};
 
 use super::states::StateTable;
-use super::{ColdState, Held, Scope, StateSpec, Store};
+use super::{ColdState, Held, Journalled, Scope, StateSpec, Store};
 use crate::runtime::Core;
 
 /// A value of the current key.
@@ -255,5 +255,8 @@ impl<K: Key, S: State> StateTable for ValueCell<K, S> {
         let store = &mut *self.store.borrow_mut();
         self.settle(store);
         visit(store);
+    }
+    fn journals(&self, visit: &mut dyn FnMut(&mut dyn Journalled)) {
+        visit(&mut *self.store.borrow_mut());
     }
 }

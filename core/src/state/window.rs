@@ -1,6 +1,7 @@
 //! What a window operator keeps per key and window.
 
-use thalweg_state::{Encoder, Key, State};
+use thalweg_state::macros::fingerprint;
+use thalweg_state::{CodecError, Encoder, Key, State};
 
 use super::encoding::{Row, cut_short};
 use crate::Result;
@@ -12,17 +13,20 @@ pub(crate) struct WindowRow<A, G> {
 }
 
 impl<A: State, G: State> Row for WindowRow<A, G> {
+    const SHAPE: u64 =
+        fingerprint("window", &[("acc", A::FINGERPRINT), ("trigger", G::FINGERPRINT)]);
+
     #[inline]
     fn heap_bytes(&self) -> usize {
         self.acc.heap_bytes() + self.trigger.heap_bytes()
     }
-    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<()> {
+    fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<(), CodecError> {
         let start = out.len();
         out.extend_from_slice(&[0; 4]);
         encoder.encode(&self.acc, out)?;
         let length = (out.len() - start - 4) as u32;
         out[start..start + 4].copy_from_slice(&length.to_le_bytes());
-        Ok(encoder.encode(&self.trigger, out)?)
+        encoder.encode(&self.trigger, out)
     }
     fn decode(bytes: &[u8]) -> Result<Self> {
         let (length, rest) = bytes.split_first_chunk().ok_or_else(cut_short)?;

@@ -151,7 +151,7 @@ impl<'a> BlockReader<'a> {
         }
         if (puts, tombstones) != (u64::from(self.puts), u64::from(self.tombstones)) {
             let found = format!(
-                "{puts} puts, {tombstones} tombstones of column {}; its head says {} and {}",
+                "{puts} puts, {tombstones} tombstones of column {} where its head says {} and {}",
                 self.name, self.puts, self.tombstones
             );
             return Err(damaged(BLOCK, found));

@@ -129,7 +129,8 @@ impl Checkpoints {
             }
             match operation {
                 Operation::List(_) => Fault::Stale(random.below(5) as usize),
-                Operation::Get(_) => Fault::Fail,
+                Operation::Get(_) if random.chance(10) => Fault::Fail,
+                Operation::Get(_) => Fault::None,
                 _ => random.pick(&[
                     Fault::Fail,
                     Fault::LostAnswer,

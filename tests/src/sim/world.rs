@@ -38,10 +38,7 @@ impl<'a> World<'a> {
         mut options: ClusterOptions,
         mut random: Random,
     ) -> Result<Self, String> {
-        let graph = thalweg::plan(&*instance.job, &instance.args, options.parallelism);
-        let graph = graph.map_err(|error| error.report())?;
-        let is_stateless = graph.nodes.iter().all(|node| node.states.is_empty());
-        options.checkpoints = random.chance(75) && is_stateless;
+        options.checkpoints = random.chance(75);
         let cluster = Cluster::new(&*instance.job, &instance.args, &options);
         let cluster = cluster.map_err(|error| error.report())?;
         let job = JobDescription {

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use thalweg_state::KeyRef;
+
 use super::TimerQueue;
 use crate::time::Timestamp;
 
@@ -12,6 +14,8 @@ pub(crate) struct Due {
     /// The key's canonical bytes.
     pub(crate) key: Vec<u8>,
     pub(crate) namespace: i64,
+    /// By which the queue knows it.
+    number: u64,
 }
 
 /// The timers that fire next, in order.
@@ -38,47 +42,59 @@ impl DueTimers {
     pub(crate) fn take_from(&mut self, timers: &mut TimerQueue, upto: Timestamp, count: usize) {
         let mut key = Vec::new();
         while self.0.len() < count
-            && let Some((timestamp, namespace)) = timers.pop(upto, &mut key, |_, _| {})
+            && let Some((timestamp, namespace, number)) = timers.take(upto, &mut key, |_, _| {})
         {
-            self.0.push_back(Due { timestamp, key: key.clone(), namespace });
+            self.0.push_back(Due { timestamp, key: key.clone(), namespace, number });
         }
     }
 
-    /// The first timer.
-    pub(crate) fn pop(&mut self) -> Option<Due> {
-        self.0.pop_front()
+    /// Takes the first timer of all out, of which the queue is `timers`: the caller fires it.
+    pub(crate) fn pop(&mut self, timers: &mut TimerQueue) -> Option<Due> {
+        let due = self.0.pop_front()?;
+        timers.note_fired(&due.key, due.timestamp, due.number);
+        Some(due)
     }
 
     /// Takes a new timer in if it fires before the last one that is here; false: it belongs behind
-    /// the others.
-    pub(crate) fn insert(&mut self, timestamp: Timestamp, key: &[u8], namespace: i64) -> bool {
+    /// the others, in the queue.
+    pub(crate) fn insert(
+        &mut self,
+        timers: &mut TimerQueue,
+        key: KeyRef<'_>,
+        namespace: i64,
+        timestamp: Timestamp,
+    ) -> bool {
         if self.0.back().is_none_or(|last| last.timestamp <= timestamp) {
             return false;
         }
         let at = self.0.partition_point(|due| due.timestamp <= timestamp);
-        self.0.insert(at, Due { timestamp, key: key.to_vec(), namespace });
+        let number = timers.note_registered(key.bytes, namespace, timestamp);
+        self.0.insert(at, Due { timestamp, key: key.bytes.to_vec(), namespace, number });
         true
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use thalweg_state::KeyRef;
-
     use super::*;
 
     #[test]
     fn a_timer_that_comes_late_takes_its_place_in_the_order() {
-        let mut queue = TimerQueue::new();
+        let mut queue = TimerQueue::without_log();
         for (timestamp, key) in [(3, b"b"), (1, b"c"), (5, b"a"), (3, b"a"), (5, b"b")] {
             queue.register(KeyRef::new(key), 0, timestamp);
         }
         let mut due = DueTimers::new();
-        assert!(!due.insert(1, b"z", 0), "nothing is due yet");
+        let insert = |due: &mut DueTimers, queue: &mut TimerQueue, at, key: &[u8], namespace| {
+            due.insert(queue, KeyRef::new(key), namespace, at)
+        };
+        assert!(!insert(&mut due, &mut queue, 1, b"z", 0), "nothing is due yet");
         due.take_from(&mut queue, 9, 4);
-        assert!(!due.insert(5, b"c", 0) && !due.insert(6, b"a", 0));
-        assert!(due.insert(3, b"a", 7) && due.insert(2, b"z", 0));
-        let fired: Vec<_> = std::iter::from_fn(|| due.pop())
+        assert!(!insert(&mut due, &mut queue, 5, b"c", 0));
+        assert!(!insert(&mut due, &mut queue, 6, b"a", 0));
+        assert!(insert(&mut due, &mut queue, 3, b"a", 7));
+        assert!(insert(&mut due, &mut queue, 2, b"z", 0));
+        let fired: Vec<_> = std::iter::from_fn(|| due.pop(&mut queue))
             .map(|due| (due.timestamp, due.key[0], due.namespace))
             .collect();
         let expected =

@@ -8,7 +8,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use thalweg_state::KeyRef;
+use thalweg_state::segment::{Block, BlockReader, ColumnKind};
 
+use super::log::{TimerLog, row_of, split_number, split_row};
+use super::no_timer;
+use crate::Result;
+use crate::runtime::Core;
+use crate::state::{Journalled, is_of};
 use crate::time::Timestamp;
 
 /// Timers of a chunk.
@@ -23,6 +29,9 @@ const SPARE_MAX: usize = 256;
 /// Longest key that lies in the entry itself.
 const INLINE_MAX: usize = 8;
 
+/// Bits of a timer's number: at ten million a second they last for two hundred years.
+const NUMBER_BITS: u32 = 56;
+
 /// Timers in the order of their timestamps, then of registration.
 pub(crate) struct TimerQueue {
     buckets: BTreeMap<Timestamp, Bucket>,
@@ -33,6 +42,12 @@ pub(crate) struct TimerQueue {
     next: Timestamp,
     count: usize,
     key_bytes: usize,
+    /// The number of the timer that is registered next.
+    number: u64,
+    log: TimerLog,
+    row: Vec<u8>,
+    /// In a restore: the timers by timestamp and number, each with namespace and key.
+    restored: BTreeMap<(Timestamp, u64), (i64, Vec<u8>)>,
 }
 
 /// Timers of one timestamp.
@@ -47,27 +62,32 @@ struct Entry {
     /// The key's first bytes.
     head: [u8; INLINE_MAX],
     rest: Option<Box<[u8]>>,
-    length: u32,
+    /// The timer's number, by which its log knows it, and in the low byte how long `head` is.
+    tag: u64,
     namespace: i64,
 }
 
 impl Entry {
-    fn new(key: &[u8], namespace: i64) -> Self {
+    fn new(key: &[u8], namespace: i64, number: u64) -> Self {
         let mut head = [0; INLINE_MAX];
         let inline = key.len().min(INLINE_MAX);
         head[..inline].copy_from_slice(&key[..inline]);
         Self {
             head,
             rest: key.get(INLINE_MAX..).filter(|rest| !rest.is_empty()).map(Box::from),
-            length: key.len() as u32,
+            tag: number << 8 | inline as u64,
             namespace,
         }
     }
 
     fn write_key(&self, key: &mut Vec<u8>) {
         key.clear();
-        key.extend_from_slice(&self.head[..INLINE_MAX.min(self.length as usize)]);
+        key.extend_from_slice(&self.head[..(self.tag & 0xff) as usize]);
         key.extend_from_slice(self.rest.as_deref().unwrap_or_default());
+    }
+
+    fn number(&self) -> u64 {
+        self.tag >> 8
     }
 
     fn heap_bytes(&self) -> usize {
@@ -76,7 +96,17 @@ impl Entry {
 }
 
 impl TimerQueue {
-    pub(crate) fn new() -> Self {
+    /// The timers of an operator.
+    pub(crate) fn new(core: &Core, operator: &str) -> Self {
+        Self::with_log(TimerLog::new(core, operator, "timers", ColumnKind::TimerQueue))
+    }
+
+    #[cfg(test)]
+    pub(super) fn without_log() -> Self {
+        Self::with_log(TimerLog::none())
+    }
+
+    fn with_log(log: TimerLog) -> Self {
         Self {
             buckets: BTreeMap::new(),
             open: None,
@@ -85,6 +115,10 @@ impl TimerQueue {
             next: Timestamp::MAX,
             count: 0,
             key_bytes: 0,
+            number: 0,
+            log,
+            row: Vec::new(),
+            restored: BTreeMap::new(),
         }
     }
 
@@ -101,7 +135,40 @@ impl TimerQueue {
 
     #[inline]
     pub(crate) fn register(&mut self, key: KeyRef<'_>, namespace: i64, timestamp: Timestamp) {
-        let entry = Entry::new(key.bytes, namespace);
+        let number = self.note_registered(key.bytes, namespace, timestamp);
+        self.add(Entry::new(key.bytes, namespace, number), timestamp);
+    }
+
+    /// Gives a new timer its number and logs it; whoever calls this keeps the timer.
+    #[inline]
+    pub(super) fn note_registered(
+        &mut self,
+        key: &[u8],
+        namespace: i64,
+        timestamp: Timestamp,
+    ) -> u64 {
+        let number = self.number;
+        self.number += 1;
+        if self.log.is_kept() {
+            let mut value = Vec::with_capacity(8 + key.len());
+            value.extend_from_slice(&(namespace ^ i64::MIN).to_be_bytes());
+            value.extend_from_slice(key);
+            row_of(timestamp, number as i64, &[], &mut self.row);
+            self.log.put(key, &self.row, &value);
+        }
+        number
+    }
+
+    /// Notes that a timer fires that was taken out before.
+    pub(crate) fn note_fired(&mut self, key: &[u8], timestamp: Timestamp, number: u64) {
+        if self.log.is_kept() {
+            row_of(timestamp, number as i64, &[], &mut self.row);
+            self.log.bury(key, &self.row);
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, entry: Entry, timestamp: Timestamp) {
         self.count += 1;
         self.key_bytes += entry.heap_bytes();
         self.next = self.next.min(timestamp);
@@ -112,13 +179,27 @@ impl TimerQueue {
     }
 
     /// Takes the first timer out if it fires at `upto` or before; its key's bytes go to `key`.
-    /// Tells `coming` about one that fires soon: key and namespace.
+    /// Tells `coming` about one that fires soon: key and namespace. The caller fires it at once.
     pub(crate) fn pop(
         &mut self,
         upto: Timestamp,
         key: &mut Vec<u8>,
         coming: impl FnOnce(&[u8], i64),
     ) -> Option<(Timestamp, i64)> {
+        let (timestamp, namespace, number) = self.take(upto, key, coming)?;
+        self.note_fired(key, timestamp, number);
+        Some((timestamp, namespace))
+    }
+
+    /// As [`TimerQueue::pop`] for a timer that fires later, and returns its number as well: until
+    /// [`TimerQueue::note_fired`] it is pending.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        upto: Timestamp,
+        key: &mut Vec<u8>,
+        coming: impl FnOnce(&[u8], i64),
+    ) -> Option<(Timestamp, i64, u64)> {
         if self.next > upto || self.count == 0 {
             return None;
         }
@@ -133,13 +214,13 @@ impl TimerQueue {
         entry.write_key(key);
         self.count -= 1;
         self.key_bytes -= entry.heap_bytes();
-        let namespace = entry.namespace;
+        let (namespace, number) = (entry.namespace, entry.number());
         if bucket.drop_first(&mut self.spare) {
             self.open = None;
             let first = self.buckets.first_key_value().map(|(timestamp, _)| *timestamp);
             self.next = first.unwrap_or(Timestamp::MAX);
         }
-        Some((timestamp, namespace))
+        Some((timestamp, namespace, number))
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -161,6 +242,49 @@ impl TimerQueue {
         }
         let bucket = self.buckets.remove(&timestamp).unwrap_or_default();
         self.open = Some((timestamp, bucket));
+    }
+}
+
+impl Journalled for TimerQueue {
+    fn end_segment(&mut self) {
+        self.log.end_segment();
+    }
+
+    fn advance_segment(&mut self, _rows: &mut usize) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn take_blocks(&mut self, out: &mut Vec<Block>) {
+        self.log.take_blocks(out);
+    }
+
+    fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {
+        if !is_of(block, self.log.column())? {
+            return Ok(false);
+        }
+        let wrong = || no_timer(block.name());
+        for op in block.ops() {
+            let (timestamp, number, _) = split_row(op.key).ok_or_else(wrong)?;
+            let number = u64::try_from(number).map_err(|_| wrong())?;
+            if number >> NUMBER_BITS != 0 {
+                return Err(wrong());
+            }
+            let timer = (timestamp, number);
+            if let Some(value) = op.value {
+                let (namespace, key) = split_number(value).ok_or_else(wrong)?;
+                self.restored.insert(timer, (namespace, key.to_vec()));
+            } else {
+                self.restored.remove(&timer);
+            }
+            self.number = self.number.max(number + 1);
+        }
+        Ok(true)
+    }
+
+    fn end_restore(&mut self) {
+        for ((timestamp, number), (namespace, key)) in std::mem::take(&mut self.restored) {
+            self.add(Entry::new(&key, namespace, number), timestamp);
+        }
     }
 }
 
@@ -212,7 +336,7 @@ mod tests {
 
     #[test]
     fn timers_come_by_time_then_in_the_order_of_registration() {
-        let mut queue = TimerQueue::new();
+        let mut queue = TimerQueue::without_log();
         let mut expected = std::collections::BTreeMap::new();
         let mut seed = 1u64;
         let (mut key, mut told) = (Vec::new(), 0);
@@ -245,7 +369,7 @@ mod tests {
 
     #[test]
     fn what_is_told_ahead_fires_sixteen_timers_later() {
-        let mut queue = TimerQueue::new();
+        let mut queue = TimerQueue::without_log();
         (0..3_000u64).for_each(|n| queue.register(KeyRef::new(&n.to_be_bytes()), 7, 5));
         let mut key = Vec::new();
         for n in 0..3_000u64 {
@@ -260,7 +384,7 @@ mod tests {
 
     #[test]
     fn short_keys_with_trailing_zeros_keep_their_length() {
-        let mut queue = TimerQueue::new();
+        let mut queue = TimerQueue::without_log();
         let keys: [&[u8]; 5] = [b"", b"\0", b"\0\0", b"\0\0\0\0\0\0\0\0", b"\0\0\0\0\0\0\0\0\0"];
         for key in keys {
             queue.register(KeyRef::new(key), 0, 5);

@@ -229,7 +229,7 @@ impl Worker {
             self.cuts.segments.push(Segment::Stored(file.clone()));
         }
         for gate in self.gates.iter().flatten() {
-            gate.inner.borrow_mut().end_restore()?;
+            gate.inner.borrow_mut().end_restore();
         }
         Ok(())
     }

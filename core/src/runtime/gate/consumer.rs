@@ -8,7 +8,7 @@ use thalweg_state::segment::{Block, BlockReader};
 use crate::Result;
 use crate::operator::Snapshot;
 use crate::record::Record;
-use crate::state::{ColdState, Held};
+use crate::state::{ColdState, Held, Journalled};
 use crate::time::Timestamp;
 
 /// Records of a page that a consumer takes in one call.
@@ -49,6 +49,46 @@ pub trait PageConsumer<T: Record> {
     fn cold_state(&mut self) -> Option<&mut dyn ColdState> {
         None
     }
+    /// Calls `visit` with each of its states and sets of timers, for their journals; always in the
+    /// same order.
+    fn journals(&mut self, _visit: &mut dyn FnMut(&mut dyn Journalled)) {}
+    /// Looks again when something is due: its state was restored.
+    fn restored(&mut self) {}
+    /// Ends the core's epoch for its state, just before [`Core::epoch`](crate::runtime::Core) moves
+    /// on; the blocks of the epoch before were taken. Moves no row.
+    fn end_segment(&mut self) {
+        self.journals(&mut |part| part.end_segment());
+    }
+    /// Encodes rows that changed in the epoch that ended, at most `rows`; true if none is left.
+    fn advance_segment(&mut self, rows: usize) -> Result<bool> {
+        let (mut left, mut done) = (rows, Ok(true));
+        self.journals(&mut |part| {
+            if matches!(done, Ok(true)) {
+                done = part.advance_segment(&mut left);
+            }
+        });
+        done
+    }
+    /// Gives the blocks of the epoch that ended away; after [`PageConsumer::advance_segment`] is
+    /// done.
+    fn take_blocks(&mut self, out: &mut Vec<Block>) {
+        self.journals(&mut |part| part.take_blocks(out));
+    }
+    /// Takes a block in if it belongs to its state; before the first record, oldest first.
+    fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {
+        let mut found = Ok(false);
+        self.journals(&mut |part| {
+            if matches!(found, Ok(false)) {
+                found = part.restore_block(block);
+            }
+        });
+        found
+    }
+    /// The last block was taken in.
+    fn end_restore(&mut self) {
+        self.journals(&mut |part| part.end_restore());
+        self.restored();
+    }
     /// Asks for what these records need: the first ones of a page. Later ones are up to `consume`.
     fn prefetch(&mut self, _page: &PageView<'_, T>, _range: Range<usize>) {}
     /// Takes the run's records in order; returns the first that it has not taken. What stands
@@ -65,22 +105,6 @@ pub trait PageConsumer<T: Record> {
     /// The next processing-time timer, in milliseconds since the epoch.
     fn next_processing_timer(&self) -> Option<i64> {
         None
-    }
-    /// Sets aside what has changed in its state since the last call: the epoch ends. O(1).
-    fn end_segment(&mut self) {}
-    /// Encodes about `rows` rows of what was set aside; true when that is all.
-    fn advance_segment(&mut self, _rows: usize) -> Result<bool> {
-        Ok(true)
-    }
-    /// Gives away what was encoded, once that is all.
-    fn take_blocks(&mut self, _out: &mut Vec<Block>) {}
-    /// Applies a block to its state, if it is one of its.
-    fn restore_block(&mut self, _block: &BlockReader<'_>) -> Result<bool> {
-        Ok(false)
-    }
-    /// All blocks were applied.
-    fn end_restore(&mut self) -> Result<()> {
-        Ok(())
     }
     /// Memory that its state takes up.
     fn state_bytes(&self) -> usize {

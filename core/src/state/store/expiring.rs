@@ -149,6 +149,11 @@ impl<K: Key, V: Row> Expiring<K, V> {
         (slot.key, &mut slot.value.row, slot.changed_in.is_none())
     }
 
+    /// A round begins at once: rows that were restored may have expired long ago.
+    pub(super) fn begin_now(&mut self, now: i64) {
+        self.round_at = if self.table.is_empty() { i64::MAX } else { now };
+    }
+
     /// Rounds begin when the first row comes.
     pub(super) fn begin_rounds(&mut self, now: i64) {
         if self.round_at == i64::MAX {

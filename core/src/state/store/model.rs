@@ -1,16 +1,18 @@
 //! A bounded store against a model: a map that is told the same things.
 //!
 //! Rows leave and come back in between, some keys are asked for ahead and held, as pages are, and
-//! must then be had without waiting.
+//! must then be had without waiting. Epochs end at any moment; a store that is rebuilt from the
+//! segments so far is what the model was at the end of the last one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use thalweg_state::segment::{Block, BlockReader};
 use thalweg_state::{KeyRef, Ttl, key};
 
 use super::Store;
 use crate::runtime::Core;
-use crate::state::{ColdState, Held, StateMemory, StateSpec};
+use crate::state::{ColdState, Held, Journalled, StateMemory, StateSpec};
 use crate::time::{Clock, ManualClock};
 
 const STEPS: usize = 12_000;
@@ -30,22 +32,36 @@ struct Way {
     keys: u64,
 }
 
+impl Way {
+    fn store(&self, core: &Rc<Core>) -> Store<String, Vec<u64>> {
+        let mut spec = StateSpec::new("s");
+        spec.ttl = self.expires.then(|| Ttl::new(TTL_MS));
+        Store::new(Rc::clone(core), "o", &spec)
+    }
+}
+
 /// A store and the model.
 struct Twins {
     way: Way,
     core: Rc<Core>,
     clock: ManualClock,
     store: Store<String, Vec<u64>>,
-    /// The value of each key and when it was last written.
-    model: BTreeMap<u64, (Vec<u64>, i64)>,
+    model: Model,
     /// Keys that were found ready and are held since.
     held: BTreeSet<u64>,
     /// Keys that were asked for.
     asked: BTreeSet<u64>,
     /// How often rows had left when that was found.
     departures: u64,
+    /// The blocks of each segment.
+    segments: Vec<Vec<Block>>,
+    /// The model as it was when the epoch ended that is being encoded.
+    ended: Option<Model>,
     random: u64,
 }
+
+/// The value of each key and when it was last written.
+type Model = BTreeMap<u64, (Vec<u64>, i64)>;
 
 /// Some keys are long enough to lie on the heap alone.
 fn text(number: u64) -> String {
@@ -60,11 +76,23 @@ impl Twins {
             Some(bytes) => StateMemory::above_memory(bytes, seed),
             None => StateMemory::forced_cold(seed),
         });
-        let mut spec = StateSpec::new("s");
-        spec.ttl = way.expires.then(|| Ttl::new(TTL_MS));
-        let store = Store::new(Rc::clone(&core), "o", &spec);
+        core.journal.set(true);
+        let store = way.store(&core);
         let (model, held, asked) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { way, core, clock, store, model, held, asked, departures: 0, random: seed }
+        let (segments, ended) = (Vec::new(), None);
+        Self {
+            way,
+            core,
+            clock,
+            store,
+            model,
+            held,
+            asked,
+            departures: 0,
+            segments,
+            ended,
+            random: seed,
+        }
     }
 
     fn draw(&mut self, below: u64) -> u64 {
@@ -99,6 +127,7 @@ impl Twins {
             let held = std::mem::take(&mut self.held);
             self.ask_for(held);
         }
+        self.cut();
         let number = self.draw(self.way.keys);
         let reads = self.core.budget.counts.blocking_reads.value();
         match self.draw(16) {
@@ -115,6 +144,50 @@ impl Twins {
             let now = self.core.budget.counts.blocking_reads.value();
             assert_eq!(now, reads, "key {number} was held, and waited for");
         }
+    }
+
+    /// Ends epochs, and encodes what changed in them in between.
+    fn cut(&mut self) {
+        let chance = self.draw(64);
+        if let Some(ended) = self.ended.take() {
+            let mut rows = (chance % 3) as usize;
+            if !self.store.advance_segment(&mut rows).expect("values have bytes") {
+                self.ended = Some(ended);
+                return;
+            }
+            let mut blocks = Vec::new();
+            self.store.take_blocks(&mut blocks);
+            self.segments.push(blocks);
+            self.rebuild(&ended);
+        } else if chance == 0 {
+            self.store.end_segment();
+            self.core.epoch.set(self.core.epoch.get() + 1);
+            self.ended = Some(self.model.clone());
+        }
+    }
+
+    /// Rebuilds a store from all segments so far and compares it with what the model was.
+    fn rebuild(&self, ended: &Model) {
+        let core = Core::new(0, 1, Rc::new(self.clock.clone()) as Rc<dyn Clock>);
+        let mut store = self.way.store(&core);
+        for block in self.segments.iter().flatten() {
+            let block = BlockReader::read(&mut block.bytes()).expect("a block");
+            assert!(store.restore_block(&block).expect("rows are rows"));
+        }
+        store.end_restore();
+        let now = core.wall_millis();
+        for number in 0..self.way.keys {
+            let text = text(number);
+            let hash = key::hash(text.as_bytes()) % self.way.hashes;
+            let key = KeyRef { hash, bytes: text.as_bytes() };
+            let lives = |written: i64| !self.way.expires || written + TTL_MS > now;
+            let expected = ended.get(&number).filter(|(_, written)| lives(*written));
+            let expected = expected.map(|(value, _)| value);
+            let segment = self.segments.len();
+            assert_eq!(store.peek(key), expected, "key {number} in segment {segment}");
+            store.discard(key);
+        }
+        assert!(store.bytes() < 1 << 20, "{} bytes are left", store.bytes());
     }
 
     /// As a flat map with state uses a row.
@@ -247,6 +320,7 @@ impl Twins {
         let (bytes, keys) = (self.store.bytes(), self.way.keys as usize);
         assert!(bytes < 32 << 10 || bytes < keys * 150, "{bytes} bytes are left");
         assert!(self.core.budget.counts.evicted.value() > 0, "{:?}", self.way);
+        assert!(self.segments.len() > 20, "{} segments", self.segments.len());
     }
 }
 
@@ -261,6 +335,18 @@ fn run(way: Way) {
 }
 
 const TIGHT: Way = Way { bytes: Some(8 << 10), expires: false, hashes: u64::MAX, keys: 400 };
+
+#[test]
+fn an_unbounded_store_is_rebuilt_from_its_segments() {
+    for (expires, keys) in [(false, 30), (false, 1_000), (true, 100)] {
+        for seed in 1..=2 {
+            let way = Way { bytes: Some(1 << 30), expires, hashes: u64::MAX, keys };
+            let mut twins = Twins::new(way, seed);
+            (0..STEPS).for_each(|_| twins.step());
+            assert!(twins.segments.len() > 20, "{} segments", twins.segments.len());
+        }
+    }
+}
 
 #[test]
 fn a_bounded_store_behaves_like_a_map() {

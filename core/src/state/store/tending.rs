@@ -79,7 +79,7 @@ impl<K: Key, V: Row> ColdState for Store<K, V> {
             return Ok(false);
         }
         if self.cold.is_none() {
-            self.cold = Some(Box::new(Cold::new(&self.core, &self.name)?));
+            self.cold = Some(Box::new(Cold::new(&self.core, &self.column.name)?));
         }
         match &mut self.cold {
             None => Ok(false),

@@ -1,0 +1,98 @@
+//! What happened to timers in an epoch: registered, or gone (deleted or fired), in order.
+//!
+//! A log is complete at any moment, so an epoch that ends leaves nothing to encode. A timer that
+//! was taken out to fire soon is pending until it fires.
+
+use thalweg_state::key;
+use thalweg_state::segment::{Block, BlockWriter, Column, ColumnKind};
+
+use crate::runtime::Core;
+
+/// The log of one set of timers, if logs are kept.
+pub(super) struct TimerLog {
+    column: Column,
+    kept: Option<Box<Kept>>,
+}
+
+struct Kept {
+    block: BlockWriter,
+    ended: Option<BlockWriter>,
+}
+
+impl TimerLog {
+    /// The log of the timers `part` of an operator.
+    pub(super) fn new(core: &Core, operator: &str, part: &str, kind: ColumnKind) -> Self {
+        // Not in quotes, as a state's name is.
+        let name = format!("{operator:?}/{part}").into();
+        let column = Column { name, kind, fingerprint: 1 };
+        let kept = || Kept { block: BlockWriter::new(column.clone()), ended: None };
+        let kept = core.journal.get().then(|| Box::new(kept()));
+        Self { column, kept }
+    }
+
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        let column = Column { name: "".into(), kind: ColumnKind::TimerQueue, fingerprint: 1 };
+        Self { column, kept: None }
+    }
+
+    pub(super) fn column(&self) -> &Column {
+        &self.column
+    }
+
+    /// Whether it is kept.
+    #[inline]
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Notes that there is a timer, under a key of two numbers and the rest.
+    pub(super) fn put(&mut self, owner: &[u8], row: &[u8], value: &[u8]) {
+        if let Some(kept) = &mut self.kept {
+            kept.block.put_bytes(key::hash(owner), row, value);
+        }
+    }
+
+    /// Notes that there is none any more.
+    pub(super) fn bury(&mut self, owner: &[u8], row: &[u8]) {
+        if let Some(kept) = &mut self.kept {
+            kept.block.tombstone(key::hash(owner), row);
+        }
+    }
+
+    pub(super) fn end_segment(&mut self) {
+        let Some(kept) = &mut self.kept else { return };
+        assert!(kept.ended.is_none(), "an epoch ends, and the timers of the last were not taken");
+        let next = BlockWriter::new(self.column.clone());
+        kept.ended = Some(std::mem::replace(&mut kept.block, next));
+    }
+
+    pub(super) fn take_blocks(&mut self, out: &mut Vec<Block>) {
+        let ended = self.kept.as_mut().and_then(|kept| kept.ended.take());
+        if let Some(mut ended) = ended {
+            ended.finish(out);
+        }
+    }
+}
+
+/// Two numbers and some bytes, in an order that is theirs.
+pub(super) fn row_of(first: i64, second: i64, rest: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    for number in [first, second] {
+        out.extend_from_slice(&(number ^ i64::MIN).to_be_bytes());
+    }
+    out.extend_from_slice(rest);
+}
+
+/// The inverse of [`row_of`]; `None`: the bytes are too short.
+pub(super) fn split_row(row: &[u8]) -> Option<(i64, i64, &[u8])> {
+    let (first, row) = split_number(row)?;
+    let (second, rest) = split_number(row)?;
+    Some((first, second, rest))
+}
+
+/// A number and what stands behind it.
+pub(super) fn split_number(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((i64::from_be_bytes(*number) ^ i64::MIN, rest))
+}

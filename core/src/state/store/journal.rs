@@ -1,0 +1,79 @@
+//! What changed in a store, and a store rebuilt from that.
+
+use thalweg_state::segment::{Block, BlockReader, Op};
+use thalweg_state::{Key, KeyRef, Table};
+
+use super::super::cold::{Cold, key_bytes};
+use super::super::encoding::Row;
+use super::super::{Journalled, is_of};
+use super::{Rows, Store, with_table};
+use crate::error::Kind;
+use crate::{Error, Result};
+
+impl<K: Key, V: Row> Journalled for Store<K, V> {
+    fn end_segment(&mut self) {
+        let epoch = self.core.epoch.get();
+        with_table!(&mut self.rows, table => table.end_epoch(epoch));
+    }
+
+    fn advance_segment(&mut self, rows: &mut usize) -> Result<bool> {
+        Ok(with_table!(&mut self.rows, table => table.encode_ended(rows))?)
+    }
+
+    fn take_blocks(&mut self, out: &mut Vec<Block>) {
+        with_table!(&mut self.rows, table => table.take_blocks(out));
+    }
+
+    fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {
+        if !is_of(block, &self.column)? {
+            return Ok(false);
+        }
+        for op in block.ops() {
+            let (place, cold) = (self.places.row, self.cold.as_deref_mut());
+            let replayed = with_table!(&mut self.rows, table => replay(table, cold, op, place));
+            replayed.map_err(|error| {
+                let what = format!("cannot restore a row of state {}", self.column.name);
+                Error::new(Kind::State, what).with_source(error)
+            })?;
+        }
+        Ok(true)
+    }
+
+    fn end_restore(&mut self) {
+        let now = self.core.wall_millis();
+        if let Rows::Expiring(rows) = &mut self.rows {
+            rows.begin_now(now);
+        }
+    }
+}
+
+/// Does what an operation says.
+fn replay<K: Key, R: Row>(
+    table: &mut Table<K, R>,
+    cold: Option<&mut Cold<K>>,
+    op: Op<'_>,
+    place: fn(&K, u64) -> u64,
+) -> Result<()> {
+    let owner = K::decode(op.key)?;
+    let key = KeyRef { hash: place(&owner, op.key_hash), bytes: op.key };
+    let Some(bytes) = op.value else {
+        match (table.replay_removal(key), cold) {
+            (None, None) => {}
+            (None, Some(cold)) => drop(cold.discard(key)),
+            (Some((row, stored)), cold) => {
+                cold.into_iter().for_each(|cold| cold.removed(key, stored));
+                table.adjust_heap(-((row.heap_bytes() + key_bytes::<K>(key)) as isize));
+            }
+        }
+        return Ok(());
+    };
+    let row = R::decode(bytes)?;
+    let heap = row.heap_bytes();
+    let stored = cold.is_some_and(|cold| cold.replayed(key));
+    let gone = match table.replay(key, row, stored) {
+        Some(before) => before.heap_bytes() as isize,
+        None => -(owner.heap_bytes() as isize),
+    };
+    table.adjust_heap(heap as isize - gone);
+    Ok(())
+}
