@@ -4,6 +4,7 @@
 //! [`Config`] holds every key with its value and origin; nothing else reads files or environment
 //! for settings.
 
+mod checkpoints;
 pub mod keys;
 mod layers;
 mod page;
@@ -11,6 +12,7 @@ mod settings;
 mod state;
 mod value;
 
+pub use checkpoints::CheckpointConfig;
 pub use layers::Sources;
 pub use page::{explain, page};
 pub use settings::{Config, Setting};

@@ -4,12 +4,14 @@
 //! Everything else about configuration reads this table: the layers, `config show`, `config
 //! explain` and `docs/config.md`.
 
+mod checkpoint;
 mod later;
 
 use super::value::Shape;
 use super::value::Shape::{Choice, Cores, Count, Directory, Duration, Flag};
 use super::value::Shape::{Share, Size};
-use later::{CHECKPOINT, REST_SERVER, RESTART};
+use checkpoint::{CHECKPOINT, RESTART};
+use later::REST_SERVER;
 
 /// A key of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]

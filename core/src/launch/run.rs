@@ -3,9 +3,9 @@
 use super::cli::{Common, DemoVerb, Flink, Run};
 use super::report::{self, Ran};
 use super::{Context, Demo, progress, signals};
-use crate::config::Config;
+use crate::config::{CheckpointConfig, Config};
 use crate::error::Kind;
-use crate::runtime::{RunOptions, Summary, default_parallelism};
+use crate::runtime::{CheckpointOptions, RunOptions, Summary, default_parallelism};
 use crate::{Error, Result, run};
 
 impl Context<'_> {
@@ -15,14 +15,22 @@ impl Context<'_> {
         self.explain_flink(&verb.flink)?;
         let config = self.configuration(&verb.common)?;
         let job_id = job_id(verb.job_id)?;
-        let options = RunOptions { job_id: Some(job_id.clone()), ..self.options(&config)? };
+        let checkpoints = config.checkpoints().map(|it| checkpoints(it, entry.name, &job_id));
+        let job_id_given = Some(job_id.clone());
+        let options = RunOptions { job_id: job_id_given, checkpoints, ..self.options(&config)? };
         let args = self.arguments("run", entry.name, &verb.arguments);
         signals::watch(&options.stop, self.terminal)?;
         tracing::debug!(job = entry.name, job_id, parallelism = options.parallelism, "starting");
         let result = run(entry.job, &args, &options);
         progress::clear();
         let ran = Ran { job: entry.name, job_id: &job_id, parallelism: options.parallelism };
-        Ok(self.summary(&ran, &result?, &verb.common))
+        let summary = result?;
+        if summary.already_finished && !verb.common.json {
+            self.terminal
+                .say(&format!("{} {job_id} has finished before: nothing to do\n", ran.job));
+            return Ok(0);
+        }
+        Ok(self.summary(&ran, &summary, &verb.common))
     }
 
     /// Shows a job at work on data of its own.
@@ -129,6 +137,13 @@ impl Context<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// The checkpoints of a run of `job`.
+fn checkpoints(config: CheckpointConfig, job: &str, job_id: &str) -> CheckpointOptions {
+    let CheckpointConfig { directory, coordinator, restarts } = config;
+    let (job_name, job_id) = (job.to_owned(), job_id.to_owned());
+    CheckpointOptions { directory, job_name, job_id, coordinator, restarts }
 }
 
 /// The run's identity: what was given, or 32 random digits.

@@ -39,7 +39,7 @@ pub(crate) use mesh::{MeshNode, mesh};
 pub use meter::Meter;
 #[cfg(feature = "cli")]
 pub(crate) use node::default_parallelism;
-pub use node::{RunOptions, ShowTotals, planned, run};
+pub use node::{CheckpointOptions, RunOptions, ShowTotals, planned, run};
 pub use port::Port;
 pub(crate) use port::PortFeed;
 pub(crate) use side::{Captured, SideOutputs};
