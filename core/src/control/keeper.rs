@@ -9,7 +9,7 @@ use thalweg_checkpoint::manifest::{FileInfo, Kind};
 use thalweg_checkpoint::{Coordinator, StoreError};
 use thalweg_net::Barrier;
 
-use super::work::{Done, Upload, Work};
+use super::work::{Done, Merge, Upload, Work};
 use crate::runtime::{Content, CutCommand, CutReport};
 
 /// A barrier's kind that says: all sources have ended, and this is the job's last checkpoint.
@@ -107,6 +107,10 @@ impl Keeper {
                 let upload = Upload::new(&self.job, self.attempt, core, number, content);
                 vec![Action::Do(Work::Upload(Box::new(upload)))]
             }
+            CutReport::Merge { number, segments } => {
+                let merge = Merge::new(&self.job, self.attempt, core, number, segments);
+                vec![Action::Do(Work::Merge(merge))]
+            }
             CutReport::Acknowledged(part) => {
                 self.event(now_ms, Event::Acknowledged(Box::new(part)))
             }
@@ -130,6 +134,9 @@ impl Keeper {
         match done {
             Done::Nothing => Vec::new(),
             Done::Heard(event) => self.event(now_ms, event),
+            Done::Merged(core, file) => {
+                vec![Action::Tell(core, CutCommand::Merged(file.ok()))]
+            }
             Done::Uploaded(upload, Ok(file)) => vec![stored(&upload, file)],
             Done::Uploaded(upload, Err(error)) => self.refused(now_ms, *upload, &error),
         }

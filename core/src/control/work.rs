@@ -5,7 +5,7 @@ use thalweg_checkpoint::manifest::{FileInfo, Manifest};
 use thalweg_checkpoint::paths::{self, CoreFile, FileKind};
 use thalweg_checkpoint::store::checksum;
 use thalweg_checkpoint::{Append, Created, Entry, Store, StoreError};
-use thalweg_state::segment::SegmentHeader;
+use thalweg_state::segment::{SegmentHeader, merge};
 
 use crate::runtime::Content;
 
@@ -42,22 +42,67 @@ impl Upload {
         }
     }
 
-    /// Stores the file. A name is never used for other bytes, so what is there already is this.
     fn store(&self, store: &dyn Store) -> Result<FileInfo, StoreError> {
-        let bytes = self.encode();
-        let checksum = checksum(&bytes);
-        let created = store.create(&self.path, &bytes)?;
-        if created == Created::Exists && store.get(&self.path)?.as_deref() != Some(&bytes) {
-            let what = format!("cannot write {}: another file has its name", self.path);
-            return Err(StoreError::failed(what, "let each job have a --job-id of its own"));
-        }
-        Ok(FileInfo { path: self.path.clone(), bytes: bytes.len() as u64, checksum })
+        write(store, &self.path, &self.encode())
+    }
+}
+
+/// Writes a file. A name is never used for other bytes, so what is there already is this.
+fn write(store: &dyn Store, path: &str, bytes: &[u8]) -> Result<FileInfo, StoreError> {
+    let created = store.create(path, bytes)?;
+    if created == Created::Exists && store.get(path)?.as_deref() != Some(bytes) {
+        let what = format!("cannot write {path}: another file has its name");
+        return Err(StoreError::failed(what, "let each job have a --job-id of its own"));
+    }
+    let (path, checksum) = (path.to_owned(), checksum(bytes));
+    Ok(FileInfo { path, bytes: bytes.len() as u64, checksum })
+}
+
+/// Segments of a core that become one.
+#[derive(Debug)]
+pub struct Merge {
+    core: usize,
+    path: String,
+    segments: Vec<FileInfo>,
+}
+
+impl Merge {
+    pub(super) fn new(
+        job: &str,
+        attempt: u64,
+        core: usize,
+        number: u64,
+        segments: Vec<FileInfo>,
+    ) -> Self {
+        let file = CoreFile { attempt, core: core as u32, number, kind: FileKind::Segment };
+        Self { core, path: file.path(job), segments }
+    }
+
+    fn carry_out(&self, store: &dyn Store) -> Result<FileInfo, StoreError> {
+        let read = |file: &FileInfo| {
+            let missing =
+                || StoreError::failed(format!("cannot merge {}: it is gone", file.path), "");
+            let bytes = store.get(&file.path)?.ok_or_else(missing)?;
+            let what = format!("cannot merge {}: it is damaged", file.path);
+            if checksum(&bytes) == file.checksum {
+                Ok(bytes)
+            } else {
+                Err(StoreError::failed(what, ""))
+            }
+        };
+        let segments = self.segments.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let segments: Vec<_> = segments.iter().map(Vec::as_slice).collect();
+        let merged = merge(&segments, true)
+            .map_err(|error| StoreError::failed(error.to_string(), error.hint))?;
+        write(store, &self.path, &merged)
     }
 }
 
 /// Something to be done with the store.
 #[derive(Debug)]
 pub enum Work {
+    /// Make one segment of several.
+    Merge(Merge),
     /// Make a file durable.
     Upload(Box<Upload>),
     /// Send an entry of the log.
@@ -76,6 +121,8 @@ pub enum Work {
 /// What came of it.
 #[derive(Debug)]
 pub enum Done {
+    /// Segments of a core are merged, or not.
+    Merged(usize, Result<FileInfo, StoreError>),
     /// A file is durable, or not.
     Uploaded(Box<Upload>, Result<FileInfo, StoreError>),
     /// Something that the coordinator hears of.
@@ -88,6 +135,7 @@ impl Work {
     /// Does it; may block.
     pub fn carry_out(self, store: &dyn Store, job: &str) -> Done {
         match self {
+            Work::Merge(merge) => Done::Merged(merge.core, merge.carry_out(store)),
             Work::Upload(upload) => {
                 let stored = upload.store(store);
                 Done::Uploaded(upload, stored)

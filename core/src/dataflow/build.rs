@@ -42,6 +42,8 @@ pub(crate) struct Environment {
     pub(crate) checkpoints: bool,
     pub(crate) max_parallelism: u32,
     pub(crate) memory: StateMemory,
+    /// Bytes of segments from which on it pays to merge them.
+    pub(crate) merge_bytes: u64,
     /// The attempt that is being built: no two attempts write to one file.
     pub(crate) attempt: u64,
     /// What this core is restored from.
@@ -49,6 +51,9 @@ pub(crate) struct Environment {
     /// Where side outputs go that the job does not use: for tests.
     pub(crate) captured: Option<Rc<Captured>>,
 }
+
+/// Less is not worth reading again.
+const MERGE_BYTES: u64 = 16 << 20;
 
 impl Environment {
     pub(crate) fn new(parallelism: usize, network: NetworkConfig) -> Self {
@@ -61,6 +66,7 @@ impl Environment {
             checkpoints: false,
             max_parallelism: thalweg_state::group::default_max_parallelism(cores),
             memory: StateMemory::default(),
+            merge_bytes: MERGE_BYTES,
             attempt: 1,
             restore: None,
             captured: None,
@@ -245,6 +251,7 @@ impl Flow {
             outputs: (0..graph.channels()).map(|_| None).collect(),
             sinks: Vec::new(),
             checkpoints: self.env.checkpoints,
+            merge_bytes: self.env.merge_bytes,
         };
         let outlets = |head: NodeId| -> Vec<Rc<dyn Outlet>> {
             let task = graph.task_of(head);

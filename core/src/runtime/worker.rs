@@ -102,6 +102,8 @@ pub(crate) struct Parts {
     pub(crate) sinks: Vec<Rc<dyn SinkPort>>,
     /// Whether there are checkpoints.
     pub(crate) checkpoints: bool,
+    /// Bytes of segments from which on it pays to merge them.
+    pub(crate) merge_bytes: u64,
 }
 
 impl Worker {
@@ -116,7 +118,7 @@ impl Worker {
             outputs: parts.outputs,
             sinks: parts.sinks,
             finished: 0,
-            cuts: Cuts::new(parts.checkpoints, links.len()),
+            cuts: Cuts::new(parts.checkpoints, links.len(), parts.merge_bytes),
             links,
             order,
             budget: BUDGET,

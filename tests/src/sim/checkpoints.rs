@@ -231,6 +231,7 @@ impl Checkpoints {
 
 /// Counts what a core's part of a checkpoint holds.
 fn note(report: &CutReport) {
+    seen!("segments were merged", if matches!(report, CutReport::Merge { .. }));
     if let CutReport::Acknowledged(part) = report {
         let counts = &part.counts;
         seen!("a cut recorded frames at their receiver", if counts.iter().any(|c| c.recorded > 0));

@@ -40,6 +40,7 @@ pub const MARKS: &[&str] = &[
     "a core died before the first checkpoint",
     "a cut recorded frames at their receiver",
     "a cut recorded frames at their sender",
+    "segments were merged",
     "a checkpoint was aborted",
     "output was committed again",
     "work was under way when the attempt died",

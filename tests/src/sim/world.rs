@@ -39,6 +39,8 @@ impl<'a> World<'a> {
         mut random: Random,
     ) -> Result<Self, String> {
         options.checkpoints = random.chance(75);
+        options.merge_bytes =
+            random.fork("merges").pick(&[Some(0), Some(2_000), Some(50_000), None]);
         let cluster = Cluster::new(&*instance.job, &instance.args, &options);
         let cluster = cluster.map_err(|error| error.report())?;
         let job = JobDescription {

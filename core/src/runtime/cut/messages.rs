@@ -19,6 +19,8 @@ pub enum CutCommand {
     Commit(u64),
     /// The file with this number is durable.
     Stored(u64, FileInfo),
+    /// The segments that were to be merged are, into this file; or could not be.
+    Merged(Option<FileInfo>),
 }
 
 /// What a core says.
@@ -30,6 +32,13 @@ pub enum CutReport {
         number: u64,
         /// What is in it.
         content: Content,
+    },
+    /// These segments are to be merged into one; nothing lies below the first.
+    Merge {
+        /// The number of the merged file.
+        number: u64,
+        /// The oldest segments, in order.
+        segments: Vec<FileInfo>,
     },
     /// The core's part of a checkpoint is durable.
     Acknowledged(Acknowledgement),

@@ -34,6 +34,10 @@ pub(crate) struct Cuts {
     files: u64,
     /// The segments that state consists of, the oldest first.
     pub(super) segments: Vec<Segment>,
+    /// How many of the oldest segments are being merged; 0: none.
+    merging: usize,
+    /// Bytes behind the first segment from which on it pays to merge.
+    merge_bytes: u64,
     /// The epoch whose changes are being encoded.
     pub(super) encoding: Option<u64>,
     /// The checkpoint up to which output is being made visible.
@@ -70,8 +74,8 @@ enum FileState {
 }
 
 impl Cuts {
-    pub(crate) fn new(enabled: bool, cores: usize) -> Self {
-        Self { enabled, barriers: vec![None; cores], ..Self::default() }
+    pub(crate) fn new(enabled: bool, cores: usize, merge_bytes: u64) -> Self {
+        Self { enabled, barriers: vec![None; cores], merge_bytes, ..Self::default() }
     }
 
     pub(crate) fn command(&mut self, command: CutCommand) {
@@ -166,6 +170,36 @@ impl Cuts {
             && matches!(open.image, Some(FileState::Storing(storing)) if storing == number)
         {
             open.image = Some(FileState::Stored(file.clone()));
+        }
+    }
+
+    /// Has the oldest segments merged once those behind the first are larger than it: so what is
+    /// kept is bounded by the state, and each byte is merged a few times at the most.
+    pub(super) fn merge_some(&mut self) {
+        if self.merging > 0 {
+            return;
+        }
+        let stored = |segment: &Segment| match segment {
+            Segment::Stored(file) => Some(file.clone()),
+            Segment::Storing(_) => None,
+        };
+        let segments: Vec<_> = self.segments.iter().map_while(stored).collect();
+        let Some((first, behind)) = segments.split_first() else { return };
+        let bytes: u64 = behind.iter().map(|file| file.bytes).sum();
+        if behind.is_empty() || bytes < first.bytes.max(self.merge_bytes) {
+            return;
+        }
+        self.merging = segments.len();
+        let number = self.files;
+        self.files += 1;
+        self.tell(CutReport::Merge { number, segments });
+    }
+
+    /// The merged segments take the place of those that they were made of.
+    pub(super) fn merged(&mut self, file: Option<FileInfo>) {
+        let count = std::mem::take(&mut self.merging);
+        if let Some(file) = file {
+            self.segments.splice(..count, [Segment::Stored(file)]);
         }
     }
 

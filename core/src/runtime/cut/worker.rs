@@ -34,7 +34,11 @@ impl Worker {
                 CutCommand::Trigger(trigger) => self.open_cut(trigger)?,
                 CutCommand::Abort(checkpoint) => self.cuts.abort(checkpoint),
                 CutCommand::Commit(checkpoint) => self.commit(checkpoint)?,
-                CutCommand::Stored(number, file) => self.cuts.stored(number, &file),
+                CutCommand::Stored(number, file) => {
+                    self.cuts.stored(number, &file);
+                    self.cuts.merge_some();
+                }
+                CutCommand::Merged(file) => self.cuts.merged(file),
             }
         }
         Ok(worked)
