@@ -53,7 +53,7 @@ pub(crate) struct Environment {
 }
 
 /// Less is not worth reading again.
-const MERGE_BYTES: u64 = 16 << 20;
+const MERGE_BYTES: u64 = 64 << 20;
 
 impl Environment {
     pub(crate) fn new(parallelism: usize, network: NetworkConfig) -> Self {

@@ -65,7 +65,8 @@ impl Keeping {
             let (line, ear) = line();
             let _ = tell_line.send(line);
             let Ok(cores) = take_cores.recv() else { return false };
-            let thread = Keepers { keeper, store, job, clock, say, cores, finished: false };
+            let (finished, logged) = (false, 0);
+            let thread = Keepers { keeper, store, job, clock, say, cores, finished, logged };
             thread.run(&ear)
         };
         let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(body);
@@ -100,6 +101,8 @@ struct Keepers {
     say: Line<Event>,
     cores: Vec<ToCore>,
     finished: bool,
+    /// How many checkpoints were spoken of.
+    logged: u64,
 }
 
 impl Keepers {
@@ -121,6 +124,7 @@ impl Keepers {
                 Heard::Nothing => self.keeper.tick(now),
             };
             self.act(actions);
+            self.log_newest();
             if self.finished {
                 return true;
             }
@@ -129,6 +133,22 @@ impl Keepers {
 
     fn now_ms(&self) -> u64 {
         self.clock.nanos() / 1_000_000
+    }
+
+    /// Says what became of the last checkpoint.
+    fn log_newest(&mut self) {
+        let statistics = self.keeper.coordinator().statistics();
+        let count = statistics.completed_count() + statistics.failed_count();
+        if count == self.logged {
+            return;
+        }
+        self.logged = count;
+        let Some(newest) = statistics.list().last() else { return };
+        let (checkpoint, ms, bytes) = (newest.id, newest.duration_ms, newest.bytes);
+        match &newest.failure {
+            None => tracing::debug!(checkpoint, ms, bytes, "checkpoint complete"),
+            Some(why) => tracing::warn!(checkpoint, ms, "checkpoint failed: {why}"),
+        }
     }
 
     fn act(&mut self, actions: Vec<Action>) {

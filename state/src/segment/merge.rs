@@ -7,17 +7,17 @@ use super::{Block, BlockWriter, Column, ColumnKind, Op, SegmentError, SegmentRea
 
 const MERGE: &str = "merge segments";
 
-/// The operations of a column that count.
+/// The operations of a column, the oldest first.
 struct Merged<'a> {
     kind: ColumnKind,
     fingerprint: u64,
-    ops: BTreeMap<&'a [u8], Op<'a>>,
+    ops: Vec<Op<'a>>,
 }
 
 /// Merges segments of one core, oldest first, into one with the number and epoch of the last.
 ///
-/// Of each key the last operation stays, in the order of keys, which is the order of registration
-/// for timers. `is_bottom` says that nothing lies below the oldest: tombstones are dropped then.
+/// Of each key the last operation stays: those of timers in the order of keys, which is that of
+/// registration, those of rows by the hash of the stream's key, which is quicker to sort by. `is_bottom` says that nothing lies below the oldest: tombstones are dropped then.
 ///
 /// # Errors
 /// Some are no segments, of several cores, not in the order of their numbers, or two have columns
@@ -36,16 +36,13 @@ pub fn merge(segments: &[&[u8]], is_bottom: bool) -> Result<Vec<u8>, SegmentErro
         header = Some(next);
         for block in segment.blocks() {
             let block = block?;
-            let made = || Merged {
-                kind: block.kind(),
-                fingerprint: block.fingerprint(),
-                ops: BTreeMap::new(),
-            };
+            let made =
+                || Merged { kind: block.kind(), fingerprint: block.fingerprint(), ops: Vec::new() };
             let column: &mut Merged<'_> = columns.entry(block.name()).or_insert_with(made);
             if (column.kind, column.fingerprint) != (block.kind(), block.fingerprint()) {
                 return Err(changed(block.name()));
             }
-            column.ops.extend(block.ops().map(|op| (op.key, op)));
+            column.ops.extend(block.ops());
         }
     }
     let Some(header) = header else {
@@ -57,9 +54,19 @@ pub fn merge(segments: &[&[u8]], is_bottom: bool) -> Result<Vec<u8>, SegmentErro
 
 fn write(columns: BTreeMap<&str, Merged<'_>>, is_bottom: bool) -> Vec<Block> {
     let mut blocks = Vec::new();
-    for (name, Merged { kind, fingerprint, ops }) in columns {
+    for (name, Merged { kind, fingerprint, mut ops }) in columns {
+        // Stable: of one key the last stays last.
+        match kind {
+            ColumnKind::Rows => {
+                ops.sort_by(|a, b| a.key_hash.cmp(&b.key_hash).then_with(|| a.key.cmp(b.key)));
+            }
+            ColumnKind::TimerSet | ColumnKind::TimerQueue => ops.sort_by(|a, b| a.key.cmp(b.key)),
+        }
         let mut writer = BlockWriter::new(Column { name: name.into(), kind, fingerprint });
-        for op in ops.into_values() {
+        for (at, op) in ops.iter().enumerate() {
+            if ops.get(at + 1).is_some_and(|next| next.key == op.key) {
+                continue;
+            }
             match op.value {
                 Some(value) => writer.put_bytes(op.key_hash, op.key, value),
                 None if is_bottom => {}

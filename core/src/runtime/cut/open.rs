@@ -173,8 +173,8 @@ impl Cuts {
         }
     }
 
-    /// Has the oldest segments merged once those behind the first are larger than it: so what is
-    /// kept is bounded by the state, and each byte is merged a few times at the most.
+    /// Has the oldest segments merged once those behind the first are twice as large as it: so what
+    /// is kept is bounded by the state, and each byte is merged a few times at the most.
     pub(super) fn merge_some(&mut self) {
         if self.merging > 0 {
             return;
@@ -186,7 +186,7 @@ impl Cuts {
         let segments: Vec<_> = self.segments.iter().map_while(stored).collect();
         let Some((first, behind)) = segments.split_first() else { return };
         let bytes: u64 = behind.iter().map(|file| file.bytes).sum();
-        if behind.is_empty() || bytes < first.bytes.max(self.merge_bytes) {
+        if behind.is_empty() || bytes < self.merge_bytes.max(first.bytes.saturating_mul(2)) {
             return;
         }
         self.merging = segments.len();
