@@ -28,8 +28,14 @@ pub enum Created {
 /// Calls block until the answer is known or a time limit of the store's own has passed. An error
 /// whose outcome is [unknown](StoreError::unknown) may still take effect at any later time.
 pub trait Store: Send {
-    /// Creates an object durably, unless the path is taken. Never overwrites.
-    fn create(&self, path: &str, bytes: &[u8]) -> Result<Created, StoreError>;
+    /// Creates an object durably, unless the path is taken. Never overwrites. Its bytes come in
+    /// pieces, so that nobody has to copy them together first.
+    fn create_of(&self, path: &str, pieces: &[&[u8]]) -> Result<Created, StoreError>;
+
+    /// As [`Store::create_of`], of one piece.
+    fn create(&self, path: &str, bytes: &[u8]) -> Result<Created, StoreError> {
+        self.create_of(path, &[bytes])
+    }
 
     /// Reads an object; `None` if there is none.
     fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError>;
@@ -85,6 +91,13 @@ pub fn checksum(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
 }
 
+/// The checksum of bytes that come in pieces.
+pub fn checksum_of(pieces: &[&[u8]]) -> u64 {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    pieces.iter().for_each(|piece| hasher.update(piece));
+    hasher.digest()
+}
+
 /// Refuses a path that could leave the store.
 fn check(path: &str) -> Result<(), StoreError> {
     paths::complaint(path).map_or(Ok(()), |why| {
@@ -100,6 +113,15 @@ fn check_prefix(prefix: &str) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_have_the_checksum_of_the_whole() {
+        let whole: Vec<u8> = (0..5_000_u32).map(|n| n as u8).collect();
+        let (a, rest) = whole.split_at(1_234);
+        let (b, c) = rest.split_at(7);
+        assert_eq!(checksum_of(&[a, b, &[], c]), checksum(&whole));
+        assert_eq!(checksum_of(&[]), checksum(&[]));
+    }
 
     #[test]
     fn an_error_shows_its_hint_on_a_line_of_its_own() {

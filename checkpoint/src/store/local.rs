@@ -117,7 +117,7 @@ impl LocalStore {
 
     /// Writes a temporary file durably. `None` if the directory has gone meanwhile or the name is
     /// taken: the caller starts again.
-    fn write_aside(&self, folder: &Path, bytes: &[u8]) -> Result<Option<PathBuf>, StoreError> {
+    fn write_aside(&self, folder: &Path, pieces: &[&[u8]]) -> Result<Option<PathBuf>, StoreError> {
         let number = self.temporary_count.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{TEMPORARY}{}-{number}", process::id()));
         let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
@@ -129,7 +129,8 @@ impl LocalStore {
             }
             Err(error) => return Err(failed("create", &path, &error)),
         };
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let written = pieces.iter().try_for_each(|piece| file.write_all(piece));
+        let written = written.and_then(|()| file.sync_all());
         written.map_err(|error| {
             let _ = fs::remove_file(&path);
             failed("write", &path, &error)
@@ -169,7 +170,7 @@ impl LocalStore {
 }
 
 impl Store for LocalStore {
-    fn create(&self, path: &str, bytes: &[u8]) -> Result<Created, StoreError> {
+    fn create_of(&self, path: &str, pieces: &[&[u8]]) -> Result<Created, StoreError> {
         let (target, folder) = self.place(path)?;
         for _ in 0..TRIES_MAX {
             self.settle(&folder)?;
@@ -178,7 +179,7 @@ impl Store for LocalStore {
                 self.synchronise(&folder)?;
                 return Ok(Created::Exists);
             }
-            let Some(aside) = self.write_aside(&folder, bytes)? else { continue };
+            let Some(aside) = self.write_aside(&folder, pieces)? else { continue };
             let linked = fs::hard_link(&aside, &target);
             let _ = fs::remove_file(&aside);
             let created = match linked {

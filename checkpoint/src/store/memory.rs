@@ -126,7 +126,8 @@ impl Inner {
 }
 
 impl Store for MemoryStore {
-    fn create(&self, path: &str, bytes: &[u8]) -> Result<Created, StoreError> {
+    fn create_of(&self, path: &str, pieces: &[&[u8]]) -> Result<Created, StoreError> {
+        let bytes = &pieces.concat()[..];
         check(path)?;
         let mut inner = self.inner();
         let operation = Operation::Create(path);

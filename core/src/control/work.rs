@@ -3,9 +3,9 @@
 use thalweg_checkpoint::coordinator::Event;
 use thalweg_checkpoint::manifest::{FileInfo, Manifest};
 use thalweg_checkpoint::paths::{self, CoreFile, FileKind};
-use thalweg_checkpoint::store::checksum;
+use thalweg_checkpoint::store::{checksum, checksum_of};
 use thalweg_checkpoint::{Append, Created, Entry, Store, StoreError};
-use thalweg_state::segment::{SegmentHeader, merge};
+use thalweg_state::segment::{Block, SegmentHeader, merge};
 
 use crate::runtime::Content;
 
@@ -32,30 +32,35 @@ impl Upload {
         Self { core, number, path, content }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    fn store(&self, store: &dyn Store) -> Result<FileInfo, StoreError> {
         match &self.content {
-            Content::Image(image) => image.encode(),
+            Content::Image(image) => write(store, &self.path, &[&image.encode()]),
             Content::Segment { epoch, blocks } => {
                 let core = self.core as u32;
-                SegmentHeader { core, number: *epoch, epoch: *epoch }.segment(blocks)
+                let head = SegmentHeader { core, number: *epoch, epoch: *epoch }.head(blocks);
+                let blocks = blocks.iter().map(Block::bytes);
+                let pieces: Vec<_> = std::iter::once(&head[..]).chain(blocks).collect();
+                write(store, &self.path, &pieces)
             }
         }
     }
+}
 
-    fn store(&self, store: &dyn Store) -> Result<FileInfo, StoreError> {
-        write(store, &self.path, &self.encode())
-    }
+/// Whether a file has another checksum.
+fn is_other(store: &dyn Store, path: &str, expected: u64) -> Result<bool, StoreError> {
+    Ok(store.get(path)?.is_none_or(|found| checksum(&found) != expected))
 }
 
 /// Writes a file. A name is never used for other bytes, so what is there already is this.
-fn write(store: &dyn Store, path: &str, bytes: &[u8]) -> Result<FileInfo, StoreError> {
-    let created = store.create(path, bytes)?;
-    if created == Created::Exists && store.get(path)?.as_deref() != Some(bytes) {
+fn write(store: &dyn Store, path: &str, pieces: &[&[u8]]) -> Result<FileInfo, StoreError> {
+    let created = store.create_of(path, pieces)?;
+    let checksum = checksum_of(pieces);
+    if created == Created::Exists && is_other(store, path, checksum)? {
         let what = format!("cannot write {path}: another file has its name");
         return Err(StoreError::failed(what, "let each job have a --job-id of its own"));
     }
-    let (path, checksum) = (path.to_owned(), checksum(bytes));
-    Ok(FileInfo { path, bytes: bytes.len() as u64, checksum })
+    let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+    Ok(FileInfo { path: path.to_owned(), bytes, checksum })
 }
 
 /// Segments of a core that become one.
@@ -94,7 +99,7 @@ impl Merge {
         let segments: Vec<_> = segments.iter().map(Vec::as_slice).collect();
         let merged = merge(&segments, true)
             .map_err(|error| StoreError::failed(error.to_string(), error.hint))?;
-        write(store, &self.path, &merged)
+        write(store, &self.path, &[&merged])
     }
 }
 
