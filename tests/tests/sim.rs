@@ -15,6 +15,7 @@ const FOUND: &[(u64, &str)] = &[
     (31, "records doubled: a budget ended inside the run that one consumer had taken already"),
     (34, "the end of one input ended the time of inputs that were merely idle"),
     (298, "a periodic watermark was made behind the last one"),
+    (466, "what timers had emitted was not flushed when their operator came to wait for cold rows"),
     (100_275, "a row was lost: the first to leave was one that had been read while it was stored"),
     (101_237, "the same with a small budget instead of none"),
 ];

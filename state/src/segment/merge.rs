@@ -17,7 +17,8 @@ struct Merged<'a> {
 /// Merges segments of one core, oldest first, into one with the number and epoch of the last.
 ///
 /// Of each key the last operation stays: those of timers in the order of keys, which is that of
-/// registration, those of rows by the hash of the stream's key, which is quicker to sort by. `is_bottom` says that nothing lies below the oldest: tombstones are dropped then.
+/// registration, those of rows by the hash of the stream's key, which is quicker to sort by.
+/// `is_bottom` says that nothing lies below the oldest: tombstones are dropped then.
 ///
 /// # Errors
 /// Some are no segments, of several cores, not in the order of their numbers, or two have columns

@@ -116,7 +116,8 @@ pub(super) const CHECKPOINT: &[Key] = &[
         Directory,
         "data-dir",
         Effect::Works,
-        "Where checkpoints are kept, each job's below its id; `data-dir`: in `<data.dir>/checkpoints`.",
+        "Where checkpoints are kept, each job's below its id; `data-dir`: in \
+         `<data.dir>/checkpoints`.",
         &[flink("execution.checkpointing.dir"), flink("state.checkpoints.dir")],
     )),
     auto(key(
@@ -143,8 +144,8 @@ pub(super) const RESTART: &[Key] = &[
         Choice(&["none", "fixed-delay", "exponential-delay", "failure-rate"]),
         "by-checkpoints",
         Effect::Works,
-        "When a failed job starts again, in the same process and from its newest checkpoint; `by-checkpoints`: `exponential-delay` with checkpoints, \
-         `none` without.",
+        "When a failed job starts again, in the same process and from its newest checkpoint; \
+         `by-checkpoints`: `exponential-delay` with checkpoints, `none` without.",
         &[
             Alias { name: "restart-strategy.type", reads: STRATEGIES },
             Alias { name: "restart-strategy", reads: STRATEGIES },
