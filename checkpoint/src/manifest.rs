@@ -235,7 +235,7 @@ impl Manifest {
         if then.max_parallelism != now.max_parallelism {
             let (then, now) = (then.max_parallelism, now.max_parallelism);
             let what = format!("its keys are in {then} key groups, and the job has {now}");
-            return self.refuse(what, format!("pass --max-parallelism {then}"));
+            return self.refuse(what, format!("set job.max-parallelism to {then}"));
         }
         if then.parallelism != now.parallelism {
             let (then, now) = (then.parallelism, now.parallelism);

@@ -69,7 +69,8 @@ fn every_mistake_has_its_sentence_hint_and_exit_code() {
     usage(&["run", "fraud-p", "--"], "--output", "run fraud-p -- --help");
     usage(&["run", "fraud-p", "-D", "runtime.idel=spin"], "runtime.idel", "\"runtime.idle\"");
     usage(&["run", "fraud-p", "-D", "runtime.idle=doze"], "park or spin", "runtime.idle");
-    usage(&["run", "fraud-p", "-D", "checkpoint.interval=10s"], "not built yet", "leave it out");
+    let two = ["run", "fraud-p", "-D", "checkpoint.max-concurrent=2"];
+    usage(&two, "one checkpoint at a time", "leave checkpoint.max-concurrent at 1");
     usage(&["run", "fraud-p", "--job-id", "nightly"], "nightly", "32");
     usage(&["run", "fraud-p", "-s", "/savepoint"], "not built yet", "leave it out");
     usage(&["config", "explain", "runtime.idel"], "runtime.idel", "\"runtime.idle\"");

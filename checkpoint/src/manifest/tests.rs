@@ -87,7 +87,7 @@ fn every_difference_has_its_sentence() {
         (|job| job.name = "other".into(), "it is of job \"fraud\""),
         (|job| job.id = "fraud-2".into(), "--job-id"),
         (|job| job.parallelism = 3, "it is of 2 cores, and the job runs on 3\nhint: pass -p 2"),
-        (|job| job.max_parallelism = 256, "pass --max-parallelism 128"),
+        (|job| job.max_parallelism = 256, "set job.max-parallelism to 128"),
         (|job| job.graph_digest = 1, "its graph is 000000000000feed"),
         (|job| job.operators.clear(), "operator \"profile\" has state but is not in the job"),
         (|job| job.operators[0].states.truncate(1), "no longer declares state \"last\""),

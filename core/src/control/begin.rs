@@ -6,7 +6,9 @@ use thalweg_checkpoint::manifest::{
     self, CoreEntry, FileInfo, JobIdentity, Manifest, OperatorIdentity, StateIdentity,
 };
 use thalweg_checkpoint::store::checksum;
-use thalweg_checkpoint::{Append, Coordinator, Entry, Image, Log, Store, Verdict, What};
+use thalweg_checkpoint::{
+    Append, Coordinator, Entry, Image, Log, RestoreError, Store, Verdict, What,
+};
 use thalweg_state::group;
 
 use super::Keeper;
@@ -54,7 +56,8 @@ pub enum Begun {
 const SENDINGS_MAX: usize = 10;
 
 /// Begins the next attempt of a job: reads the log, reads what is restored, and owns the next
-/// entry. `nonce` is a random number; `epoch_ms` is the wall clock at time 0 of the keeper's calls.
+/// entry. `nonce` is a random number; `epoch_ms` is the wall clock at time 0 of the keeper's calls;
+/// `prepare` is called before the job's very first attempt owns its entry.
 ///
 /// # Errors
 /// The store, a damaged or missing file, a checkpoint of another job, or another attempt that was
@@ -65,6 +68,7 @@ pub fn begin(
     config: Config,
     nonce: u64,
     epoch_ms: u64,
+    prepare: &dyn Fn() -> Result<()>,
 ) -> Result<Begun> {
     let history = Log::read(store, &job.id).map_err(refused)?;
     if history.is_finished() {
@@ -94,12 +98,15 @@ pub fn begin(
         took_over: false,
         epoch_ms,
     };
+    let is_resumed = history.next() > 0;
+    if !is_resumed {
+        prepare()?;
+    }
     let what = What::Attempt { from, first_id };
     let entry = Entry { version: VERSION, attempt, term, nonce, what };
     own(store, &Append::new(&job.id, history.next(), &entry))?;
     let coordinator = Coordinator::new(config, start);
     let keeper = Keeper::new(&job.id, attempt, coordinator, job.parallelism);
-    let is_resumed = history.next() > 0;
     Ok(Begun::Attempt(Box::new(Attempt { number: attempt, keeper, from, cores, is_resumed })))
 }
 
@@ -169,8 +176,8 @@ fn restore(
     manifest: &Manifest,
 ) -> Result<Vec<Restore>> {
     manifest.check_job(identity).map_err(|error| {
-        let hint = error.hint.clone();
-        Error::usage(error.to_string()).with_hint(hint)
+        let RestoreError { checkpoint, what, hint } = error;
+        Error::usage(format!("cannot restore checkpoint {checkpoint}: {what}")).with_hint(hint)
     })?;
     let core = |entry: &CoreEntry| {
         let image = Image::decode(&file(store, manifest, &entry.part)?);

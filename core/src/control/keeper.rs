@@ -4,7 +4,7 @@
 //! stored is kept: no later checkpoint is complete without it, so it is tried again when the next
 //! one is triggered.
 
-use thalweg_checkpoint::coordinator::{Event, Order, Trigger};
+use thalweg_checkpoint::coordinator::{Event, Failure, Order, Trigger};
 use thalweg_checkpoint::manifest::{FileInfo, Kind};
 use thalweg_checkpoint::{Coordinator, StoreError};
 use thalweg_net::Barrier;
@@ -22,8 +22,13 @@ pub enum Action {
     Tell(usize, CutCommand),
     /// Carry this out and say what came of it.
     Do(Work),
-    /// The attempt is over.
-    Fail(String),
+    /// The attempt is over, and why; `is_final`: another one has taken its place.
+    Fail {
+        /// Why.
+        reason: String,
+        /// Whether no attempt may follow in this process.
+        is_final: bool,
+    },
     /// What [`Keeper::stop`] asked for is committed: the attempt may end.
     Kept,
     /// The job has finished, durably.
@@ -206,7 +211,10 @@ impl Keeper {
             Order::Delete { paths } => actions.push(Action::Do(Work::Delete(paths))),
             Order::Answer { token, result } if token == STOP => self.answered(result, actions),
             Order::Answer { .. } => {}
-            Order::FailAttempt { reason } => actions.push(Action::Fail(reason.to_string())),
+            Order::FailAttempt { reason } => {
+                let is_final = matches!(reason, Failure::Superseded { .. });
+                actions.push(Action::Fail { reason: reason.to_string(), is_final });
+            }
             Order::Finished => actions.push(Action::Finished),
         }
     }

@@ -42,7 +42,7 @@ pub(super) struct ToCore {
 /// The thread, for who started it.
 pub(super) struct Keeping {
     pub(super) line: Line<ToKeeper>,
-    thread: JoinHandle<bool>,
+    thread: JoinHandle<Result<()>>,
 }
 
 impl Keeping {
@@ -64,9 +64,10 @@ impl Keeping {
             cpus.settle();
             let (line, ear) = line();
             let _ = tell_line.send(line);
-            let Ok(cores) = take_cores.recv() else { return false };
-            let (finished, logged) = (false, 0);
-            let thread = Keepers { keeper, store, job, clock, say, cores, finished, logged };
+            let Ok(cores) = take_cores.recv() else { return Ok(()) };
+            let (finished, failure, logged) = (false, None, 0);
+            let thread =
+                Keepers { keeper, store, job, clock, say, cores, finished, failure, logged };
             thread.run(&ear)
         };
         let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(body);
@@ -76,15 +77,15 @@ impl Keeping {
         Ok((Self { line, thread }, give_cores))
     }
 
-    /// Ends the thread; true if the log says that the job has finished.
-    pub(super) fn end(self) -> Result<bool> {
+    /// Ends the thread.
+    pub(super) fn end(self) -> Result<()> {
         self.line.say(ToKeeper::End);
-        self.thread.join().map_err(|_| died())
+        self.finish()
     }
 
-    /// Waits until the job has finished, by the log, or cannot.
-    pub(super) fn finish(self) -> Result<bool> {
-        self.thread.join().map_err(|_| died())
+    /// Waits until the log says that the job has finished.
+    pub(super) fn finish(self) -> Result<()> {
+        self.thread.join().map_err(|_| died())?
     }
 }
 
@@ -101,12 +102,14 @@ struct Keepers {
     say: Line<Event>,
     cores: Vec<ToCore>,
     finished: bool,
+    /// Why it can keep nothing any more.
+    failure: Option<String>,
     /// How many checkpoints were spoken of.
     logged: u64,
 }
 
 impl Keepers {
-    fn run(mut self, ear: &Ear<ToKeeper>) -> bool {
+    fn run(mut self, ear: &Ear<ToKeeper>) -> Result<()> {
         loop {
             let now = self.now_ms();
             let wait = self.keeper.wake_at().map_or(SLEEP_MOST, |at| {
@@ -120,13 +123,16 @@ impl Keepers {
                 }
                 Heard::Event(ToKeeper::Report(core, report)) => self.keeper.hear(now, core, report),
                 Heard::Event(ToKeeper::Stop) => self.keeper.stop(now),
-                Heard::Event(ToKeeper::End) | Heard::NobodyLeft => return self.finished,
+                Heard::Event(ToKeeper::End) | Heard::NobodyLeft => return Ok(()),
                 Heard::Nothing => self.keeper.tick(now),
             };
             self.act(actions);
             self.log_newest();
+            if let Some(reason) = self.failure {
+                return Err(lost(&reason));
+            }
             if self.finished {
-                return true;
+                return Ok(());
             }
         }
     }
@@ -165,7 +171,15 @@ impl Keepers {
                     let now = self.now_ms();
                     actions.extend(self.keeper.did(now, done));
                 }
-                Action::Fail(reason) => self.say.say(Event::Failed(lost(&reason))),
+                Action::Fail { reason, is_final } => {
+                    let error = lost(&reason);
+                    self.say.say(if is_final {
+                        Event::Superseded(error)
+                    } else {
+                        Event::Failed(error)
+                    });
+                    self.failure = Some(reason);
+                }
                 Action::Kept => self.say.say(Event::Kept),
                 Action::Finished => self.finished = true,
             }

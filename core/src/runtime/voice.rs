@@ -22,6 +22,8 @@ pub(super) enum Event {
     Counts(CoreSnapshot),
     Done(Box<CoreReport>),
     Failed(Error),
+    /// Another attempt of the job has begun: this one is over.
+    Superseded(Error),
     /// A core was told to stop.
     Stopped(Box<CoreReport>),
 }

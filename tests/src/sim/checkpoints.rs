@@ -192,7 +192,7 @@ impl Checkpoints {
                     }
                 }
                 Action::Do(work) => self.work.push(work),
-                Action::Fail(reason) => return Err(reason),
+                Action::Fail { reason, .. } => return Err(reason),
                 Action::Kept => {}
                 Action::Finished => self.is_finished = true,
             }
@@ -247,7 +247,7 @@ fn begin_one(
 ) -> Result<(Keeper, Beginning), String> {
     let mut last = String::new();
     for _ in 0..BEGINNINGS_MAX {
-        match begin(store, job, config, random.bits(), 0) {
+        match begin(store, job, config, random.bits(), 0, &|| Ok(())) {
             Ok(Begun::Attempt(attempt)) => {
                 let cores = attempt.cores.into_iter().map(Rc::new).collect();
                 return Ok((attempt.keeper, Beginning { number: attempt.number, cores }));

@@ -18,6 +18,10 @@ use super::messages::{Content, CutCommand, CutReport};
 /// Rows that a turn encodes, more or less: some 50 µs.
 pub(super) const ROWS_PER_TURN: usize = 512;
 
+/// Segments behind the first from which on they are merged whatever they hold: every checkpoint
+/// names all of them.
+const SEGMENTS_MAX: usize = 64;
+
 /// The cuts of one core.
 #[derive(Default)]
 pub(crate) struct Cuts {
@@ -186,7 +190,8 @@ impl Cuts {
         let segments: Vec<_> = self.segments.iter().map_while(stored).collect();
         let Some((first, behind)) = segments.split_first() else { return };
         let bytes: u64 = behind.iter().map(|file| file.bytes).sum();
-        if behind.is_empty() || bytes < self.merge_bytes.max(first.bytes.saturating_mul(2)) {
+        let few = behind.len() < SEGMENTS_MAX;
+        if few && (behind.is_empty() || bytes < self.merge_bytes.max(2 * first.bytes)) {
             return;
         }
         self.merging = segments.len();

@@ -11,7 +11,7 @@ use thalweg_checkpoint::restart::{Decision, Restarts, Strategy};
 use thalweg_checkpoint::{LocalStore, Store};
 
 use super::seat::{Seat, Seated};
-use super::watch::Watch;
+use super::watch::{Outcome, Watch};
 use super::{RunOptions, announce};
 use crate::config::Rim;
 use crate::control::{Attempt, Begun, JobDescription, begin};
@@ -65,30 +65,32 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
     pub(super) fn run_once(self) -> Result<Summary> {
         self.planned.prepare()?;
         announce(&self.planned.graph, &self.side_cpus);
-        self.attempt(None)
+        match self.attempt(None)? {
+            Outcome::Ended(summary) => Ok(*summary),
+            Outcome::Failed { error, .. } => Err(error),
+        }
     }
 
     /// Runs the job until it has finished, was stopped, or has failed too often.
     pub(super) fn run_durably(self, checkpoints: &CheckpointOptions) -> Result<Summary> {
-        let store = LocalStore::open(&checkpoints.directory).map_err(refused)?;
-        let store: Arc<dyn Store + Sync> = Arc::new(store);
+        let store = Arc::new(LocalStore::open(&checkpoints.directory).map_err(refused)?);
         let clock = MachineClock::new();
         let mut restarts = Restarts::new(checkpoints.restarts);
         announce(&self.planned.graph, &self.side_cpus);
         loop {
-            let Some(attempt) = self.begin(&*store, checkpoints, &clock)? else {
+            let Some(attempt) = self.begin(&store, checkpoints, &clock)? else {
                 tracing::info!("the job has finished: its log in the checkpoints says so");
                 return Ok(Summary::of_finished());
             };
-            let (store, job_id) = (Arc::clone(&store), checkpoints.job_id.clone());
+            let (store, job_id) = (Arc::clone(&store) as Arc<_>, checkpoints.job_id.clone());
             let durable = Durable { attempt, store, job_id, clock: clock.clone() };
-            let error = match self.attempt(Some(durable)) {
-                Ok(summary) => return Ok(summary),
-                Err(error) => error,
+            let (error, is_final) = match self.attempt(Some(durable))? {
+                Outcome::Ended(summary) => return Ok(*summary),
+                Outcome::Failed { error, is_final } => (error, is_final),
             };
             let now_ms = clock.nanos() / 1_000_000;
             match restarts.failed(now_ms, random()? as f64 / u64::MAX as f64) {
-                Decision::RestartAfter(delay_ms) if self.may_restart(&error) => {
+                Decision::RestartAfter(delay_ms) if !is_final && self.may_restart(&error) => {
                     tracing::warn!(delay_ms, "the attempt has failed and is repeated: {error}");
                     self.pause(delay_ms);
                 }
@@ -116,7 +118,7 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
     /// Owns the next attempt; `None` if the job has finished.
     fn begin(
         &self,
-        store: &dyn Store,
+        store: &LocalStore,
         checkpoints: &CheckpointOptions,
         clock: &MachineClock,
     ) -> Result<Option<Attempt>> {
@@ -128,9 +130,13 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         };
         let wall = clock.wall_millis().max(0) as u64;
         let epoch_ms = wall.saturating_sub(clock.nanos() / 1_000_000);
-        let begun = begin(store, &job, checkpoints.coordinator, random()?, epoch_ms)?;
+        let prepare = || self.planned.prepare();
+        let nonce = random()?;
+        let begun = begin(store, &job, checkpoints.coordinator, nonce, epoch_ms, &prepare)?;
         let Begun::Attempt(attempt) = begun else { return Ok(None) };
         let number = attempt.number;
+        // Older attempts are fenced: what they had not finished to write is nobody's.
+        let _ = store.sweep(&format!("{}/", checkpoints.job_id));
         match attempt.from {
             Some(checkpoint) => {
                 tracing::info!(attempt = number, checkpoint, "going on from a checkpoint");
@@ -138,13 +144,13 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
             None if attempt.is_resumed => {
                 tracing::info!(attempt = number, "no checkpoint was complete: from the beginning");
             }
-            None => self.planned.prepare()?,
+            None => {}
         }
         Ok(Some(*attempt))
     }
 
     /// Runs one attempt to its end.
-    fn attempt(&self, durable: Option<Durable>) -> Result<Summary> {
+    fn attempt(&self, durable: Option<Durable>) -> Result<Outcome> {
         let options = self.options;
         if options.runtime.rim == Rim::Glommio {
             preflight::io_uring()?;
@@ -203,9 +209,9 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         });
         let (planned, attempt) = (&self.planned, number);
         let watch = Watch { planned, clock, cores, ear, options, keeping, attempt, is_resumed };
-        let summary = watch.run();
+        let outcome = watch.run();
         scratch.remove();
-        summary
+        Ok(outcome)
     }
 }
 
@@ -220,5 +226,6 @@ fn random() -> Result<u64> {
 
 #[cold]
 fn refused(error: thalweg_checkpoint::StoreError) -> Error {
-    Error::new(Kind::Io, error.what).with_hint(error.hint)
+    let told = Error::new(Kind::Io, error.what);
+    if error.hint.is_empty() { told } else { told.with_hint(error.hint) }
 }

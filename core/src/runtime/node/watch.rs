@@ -49,10 +49,22 @@ struct Course {
     stopping: i32,
     /// Whether a core stopped before its end.
     is_stopped: bool,
+    /// Whether no attempt may follow in this process.
+    is_final: bool,
+}
+
+/// How an attempt has ended.
+pub(super) enum Outcome {
+    Ended(Box<Summary>),
+    /// `is_final`: no attempt may follow in this process.
+    Failed {
+        error: Error,
+        is_final: bool,
+    },
 }
 
 impl Watch<'_> {
-    pub(super) fn run(mut self) -> Result<Summary> {
+    pub(super) fn run(mut self) -> Outcome {
         let started = self.clock.nanos();
         let count = self.cores.len();
         let graph = &self.planned.graph;
@@ -64,6 +76,7 @@ impl Watch<'_> {
             failure: None,
             stopping: 0,
             is_stopped: false,
+            is_final: false,
         };
         let (mut asked_at, mut shown) = (started, true);
         let mut totals = Totals::new(count, graph.expected());
@@ -117,6 +130,10 @@ impl Watch<'_> {
             Event::Failed(error) => {
                 course.failure.get_or_insert(error);
             }
+            Event::Superseded(error) => {
+                course.failure = Some(error);
+                course.is_final = true;
+            }
         }
         if course.failure.is_some() {
             self.command(&Command::Abort);
@@ -152,19 +169,24 @@ impl Watch<'_> {
         }
     }
 
-    fn end(&mut self, course: Course, nanos: u64) -> Result<Summary> {
-        self.join(course.failure.is_some())?;
-        if let Some(keeping) = self.keeping.take() {
-            let over = !course.is_stopped && course.failure.is_none();
-            if over {
-                keeping.finish()?
-            } else {
-                keeping.end()?
-            };
-        }
-        match course.failure {
-            Some(error) => Err(error),
-            None => Ok(Summary::new(&course.reports, nanos).stopped_by(course.stopping)),
+    fn end(&mut self, course: Course, nanos: u64) -> Outcome {
+        let Course { reports, failure, stopping, is_stopped, is_final, .. } = course;
+        let keeping = self.keeping.take();
+        let with_checkpoints = keeping.is_some();
+        let is_over = failure.is_none() && !is_stopped;
+        // Its line would keep the ear open; an attempt that has finished waits for its last word.
+        let kept = keeping
+            .map_or(Ok(()), |keeping| if is_over { keeping.finish() } else { keeping.end() });
+        let joined = self.join(failure.is_some());
+        // What cannot be joined may still write, and an end that cannot be written would not be the
+        // second time either: no other attempt then.
+        let is_final = is_final || !joined || (is_over && kept.is_err());
+        match failure.or_else(|| kept.err()) {
+            Some(error) => Outcome::Failed { error, is_final },
+            None => {
+                let signal = if is_over && with_checkpoints { 0 } else { stopping };
+                Outcome::Ended(Box::new(Summary::new(&reports, nanos).stopped_by(signal)))
+            }
         }
     }
 
@@ -175,14 +197,14 @@ impl Watch<'_> {
         }
     }
 
-    /// Waits for the threads; one that does not return within a bound is named and left behind.
-    fn join(&mut self, failed: bool) -> Result<()> {
+    /// Waits for the threads; false if one of a failed attempt does not return within a bound.
+    fn join(&mut self, failed: bool) -> bool {
         let deadline = self.clock.nanos() + STOP_BOUND.as_nanos() as u64;
         if failed {
             loop {
                 match self.ear.listen(WATCH) {
                     Heard::NobodyLeft => break,
-                    _ if self.clock.nanos() > deadline => return Ok(()),
+                    _ if self.clock.nanos() > deadline => return false,
                     _ => {}
                 }
             }
@@ -194,6 +216,6 @@ impl Watch<'_> {
                 None => {}
             }
         }
-        Ok(())
+        true
     }
 }
