@@ -1,4 +1,5 @@
 //! Tests of the whole engine: the simulator, and what the promises' tests share.
 
 pub mod attempt;
+pub mod crash;
 pub mod sim;
