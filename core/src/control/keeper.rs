@@ -195,6 +195,8 @@ impl Keeper {
             actions.extend(cores.map(|core| Action::Tell(core, command.clone())));
         };
         match order {
+            // The attempt ends with the checkpoint that its stop has asked for.
+            Order::Trigger(_) if !matches!(self.stopping, Stopping::No | Stopping::Asked) => {}
             Order::Trigger(trigger) => {
                 tell_all(CutCommand::Trigger(barrier(&trigger)));
                 self.triggered = trigger.id;
