@@ -112,8 +112,9 @@ impl Keeper {
                 let upload = Upload::new(&self.job, self.attempt, core, number, content);
                 vec![Action::Do(Work::Upload(Box::new(upload)))]
             }
-            CutReport::Merge { number, segments } => {
-                let merge = Merge::new(&self.job, self.attempt, core, number, segments);
+            CutReport::Merge { number, segments, is_bottom } => {
+                let file = (core, number);
+                let merge = Merge::new(&self.job, self.attempt, file, segments, is_bottom);
                 vec![Action::Do(Work::Merge(merge))]
             }
             CutReport::Acknowledged(part) => {
@@ -137,7 +138,7 @@ impl Keeper {
     /// Work is done.
     pub fn did(&mut self, now_ms: u64, done: Done) -> Vec<Action> {
         match done {
-            Done::Nothing => Vec::new(),
+            Done::Copied(_) => Vec::new(),
             Done::Heard(event) => self.event(now_ms, event),
             Done::Merged(core, file) => {
                 vec![Action::Tell(core, CutCommand::Merged(file.ok()))]

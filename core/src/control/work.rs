@@ -4,7 +4,7 @@ use thalweg_checkpoint::coordinator::Event;
 use thalweg_checkpoint::manifest::{FileInfo, Manifest};
 use thalweg_checkpoint::paths::{self, CoreFile, FileKind};
 use thalweg_checkpoint::store::{checksum, checksum_of};
-use thalweg_checkpoint::{Append, Created, Entry, Store, StoreError};
+use thalweg_checkpoint::{Append, Created, Entry, Store, StoreError, Verdict};
 use thalweg_state::segment::{Block, SegmentHeader, merge};
 
 use crate::runtime::Content;
@@ -69,18 +69,19 @@ pub struct Merge {
     core: usize,
     path: String,
     segments: Vec<FileInfo>,
+    is_bottom: bool,
 }
 
 impl Merge {
     pub(super) fn new(
         job: &str,
         attempt: u64,
-        core: usize,
-        number: u64,
+        (core, number): (usize, u64),
         segments: Vec<FileInfo>,
+        is_bottom: bool,
     ) -> Self {
         let file = CoreFile { attempt, core: core as u32, number, kind: FileKind::Segment };
-        Self { core, path: file.path(job), segments }
+        Self { core, path: file.path(job), segments, is_bottom }
     }
 
     fn carry_out(&self, store: &dyn Store) -> Result<FileInfo, StoreError> {
@@ -97,7 +98,7 @@ impl Merge {
         };
         let segments = self.segments.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let segments: Vec<_> = segments.iter().map(Vec::as_slice).collect();
-        let merged = merge(&segments, true)
+        let merged = merge(&segments, self.is_bottom)
             .map_err(|error| StoreError::failed(error.to_string(), error.hint))?;
         write(store, &self.path, &[&merged])
     }
@@ -132,8 +133,26 @@ pub enum Done {
     Uploaded(Box<Upload>, Result<FileInfo, StoreError>),
     /// Something that the coordinator hears of.
     Heard(Event),
-    /// Nobody waits for it.
-    Nothing,
+    /// Readers have their copy of a manifest, or not: the log has it anyway.
+    Copied(Result<(), StoreError>),
+}
+
+impl Done {
+    /// What went wrong without harm, and should be known nevertheless.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Done::Merged(core, Err(error)) => {
+                Some(format!("segments of core {core} stay unmerged: {error}"))
+            }
+            Done::Copied(Err(error)) => {
+                Some(format!("a manifest is in the log only, without a copy: {error}"))
+            }
+            Done::Heard(Event::LogAnswer { k, verdict: Verdict::SendAgain }) => {
+                Some(format!("nobody knows whether log entry {k} is written: it is sent again"))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Work {
@@ -151,9 +170,8 @@ impl Work {
             }
             Work::CopyManifest(manifest) => {
                 let copy = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
-                // Readers can do without it: the log has it.
-                let _ = store.create(&paths::metadata(job, manifest.checkpoint), &copy);
-                Done::Nothing
+                let path = paths::metadata(job, manifest.checkpoint);
+                Done::Copied(store.create(&path, &copy).map(drop))
             }
             Work::Delete(paths) => {
                 let gone = paths.into_iter().filter(|path| store.delete(path).is_ok());

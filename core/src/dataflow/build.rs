@@ -12,8 +12,9 @@ use crate::config::NetworkConfig;
 use crate::graph::{JobGraph, NodeId, Partitioner};
 use crate::record::Record;
 use crate::runtime::{
-    Aside, Captured, Core, Exchange, ExchangeFeed, Gate, GatePort, Outlet, OutputPort, Parts, Port,
-    Restore, Restoring, Route, SideCpus, SideOutputs, SinkPort, SourceTask, Task, splits,
+    Aside, Captured, Core, Exchange, ExchangeFeed, Gate, GatePort, MergeLimits, Outlet, OutputPort,
+    Parts, Port, Restore, Restoring, Route, SideCpus, SideOutputs, SinkPort, SourceTask, Task,
+    splits,
 };
 use crate::sink::{Place, SinkContext};
 use crate::source::SourceContext;
@@ -43,7 +44,7 @@ pub(crate) struct Environment {
     pub(crate) max_parallelism: u32,
     pub(crate) memory: StateMemory,
     /// Bytes of segments from which on it pays to merge them.
-    pub(crate) merge_bytes: u64,
+    pub(crate) merge: MergeLimits,
     /// The attempt that is being built: no two attempts write to one file.
     pub(crate) attempt: u64,
     /// What this core is restored from.
@@ -51,9 +52,6 @@ pub(crate) struct Environment {
     /// Where side outputs go that the job does not use: for tests.
     pub(crate) captured: Option<Rc<Captured>>,
 }
-
-/// Less is not worth reading again.
-const MERGE_BYTES: u64 = 64 << 20;
 
 impl Environment {
     pub(crate) fn new(parallelism: usize, network: NetworkConfig) -> Self {
@@ -66,7 +64,7 @@ impl Environment {
             checkpoints: false,
             max_parallelism: thalweg_state::group::default_max_parallelism(cores),
             memory: StateMemory::default(),
-            merge_bytes: MERGE_BYTES,
+            merge: MergeLimits::DEFAULT,
             attempt: 1,
             restore: None,
             captured: None,
@@ -251,7 +249,7 @@ impl Flow {
             outputs: (0..graph.channels()).map(|_| None).collect(),
             sinks: Vec::new(),
             checkpoints: self.env.checkpoints,
-            merge_bytes: self.env.merge_bytes,
+            merge: self.env.merge,
         };
         let outlets = |head: NodeId| -> Vec<Rc<dyn Outlet>> {
             let task = graph.task_of(head);

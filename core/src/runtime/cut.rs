@@ -5,11 +5,13 @@
 //! before their link's barrier are recorded as they come. Everything recorded is a copy: nothing
 //! that goes on changes it.
 
+mod merging;
 mod messages;
 mod open;
 mod restore;
 mod worker;
 
+pub use merging::MergeLimits;
 pub use messages::{Content, CutCommand, CutReport};
 pub(crate) use open::Cuts;
 pub use restore::Restore;
@@ -20,8 +22,9 @@ use thalweg_checkpoint::{Image, Section, SectionKind};
 use thalweg_net::{Body, recorded};
 
 use self::messages::count_of;
-use crate::Result;
+use crate::error::Kind;
 use crate::operator::Snapshot;
+use crate::{Error, Result};
 
 /// A core's image while it is being recorded.
 pub(crate) struct Recording {
@@ -75,7 +78,9 @@ impl Recording {
         let mut inputs = self.inputs.iter();
         let found = inputs.find(|(of, by, _)| (*of, *by) == (edge, from));
         let Some((_, _, at)) = found else {
-            return Err(invalid("a frame is for a channel that was not recorded"));
+            let channel = format!("of edge {edge} from core {from}");
+            let what = format!("cannot record a frame {channel}: the cut knows no such channel");
+            return Err(Error::new(Kind::Invariant, what));
         };
         let records = recorded::record(body, &mut self.image.sections[*at].bytes);
         let to = self.image.core as usize;

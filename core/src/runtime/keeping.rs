@@ -168,6 +168,9 @@ impl Keepers {
                 }
                 Action::Do(work) => {
                     let done = work.carry_out(&*self.store, &self.job);
+                    if let Some(trouble) = done.trouble() {
+                        tracing::warn!("{trouble}");
+                    }
                     let now = self.now_ms();
                     actions.extend(self.keeper.did(now, done));
                 }

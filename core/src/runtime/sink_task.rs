@@ -91,6 +91,7 @@ impl<W> Writing<W> {
 pub(crate) trait WriterControl: 'static {
     fn ready(&mut self) -> Result<bool>;
     fn finish(&mut self) -> Result<bool>;
+    fn restored(&mut self, checkpoint: u64);
     fn seal(&mut self, checkpoint: u64) -> Result<Vec<Vec<u8>>>;
     fn commit(&mut self, committables: &[Vec<u8>]) -> Result<()>;
     fn settled(&mut self) -> Result<bool>;
@@ -145,6 +146,7 @@ impl<W: WriterControl> SinkPort for Writing<W> {
     fn restore(&self, place: u32, image: &Restoring<'_>) -> Result<()> {
         let sealed = sealed::decode(image.section(SectionKind::Committables, place, 0)?)?;
         *self.sealed.borrow_mut() = sealed;
+        self.writer.borrow_mut().restored(image.checkpoint());
         self.commit(u64::MAX)
     }
 }
@@ -161,6 +163,9 @@ impl<T: 'static, W: SinkWriter<T>> WriterControl for Typed<W, T> {
     }
     fn finish(&mut self) -> Result<bool> {
         self.writer.finish()
+    }
+    fn restored(&mut self, checkpoint: u64) {
+        self.writer.restored(checkpoint);
     }
     fn seal(&mut self, checkpoint: u64) -> Result<Vec<Vec<u8>>> {
         let mut encoder = Encoder::new();

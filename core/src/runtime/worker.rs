@@ -11,7 +11,7 @@ use std::sync::Arc;
 use thalweg_net::{Frame, LinkReceiver, LinkSender, Page, Parcel};
 
 use super::audit::{GateView, OutputView};
-use super::cut::Cuts;
+use super::cut::{Cuts, MergeLimits};
 use super::exchange::{Outlet, OutputPort};
 use super::gate::GatePort;
 use super::pulse::Pulse;
@@ -102,8 +102,8 @@ pub(crate) struct Parts {
     pub(crate) sinks: Vec<Rc<dyn SinkPort>>,
     /// Whether there are checkpoints.
     pub(crate) checkpoints: bool,
-    /// Bytes of segments from which on it pays to merge them.
-    pub(crate) merge_bytes: u64,
+    /// When segments are merged.
+    pub(crate) merge: MergeLimits,
 }
 
 impl Worker {
@@ -118,7 +118,7 @@ impl Worker {
             outputs: parts.outputs,
             sinks: parts.sinks,
             finished: 0,
-            cuts: Cuts::new(parts.checkpoints, links.len(), parts.merge_bytes),
+            cuts: Cuts::new(parts.checkpoints, links.len(), parts.merge),
             links,
             order,
             budget: BUDGET,

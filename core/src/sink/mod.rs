@@ -125,6 +125,8 @@ pub trait SinkWriter<T>: 'static {
     fn flush(&mut self) -> Result<()> {
         Ok(())
     }
+    /// The job goes on from this checkpoint: the next call of `seal` has a higher number.
+    fn restored(&mut self, _checkpoint: u64) {}
     /// Closes what was written since the last call and says how to commit it. The core goes on at
     /// once; what was closed is durable when [`SinkWriter::settled`] says so.
     fn seal(&mut self, checkpoint: u64) -> Result<Vec<Self::Committable>>;

@@ -6,7 +6,7 @@ use crate::config::NetworkConfig;
 use crate::dataflow::Environment;
 use crate::graph::JobGraph;
 use crate::job::{Args, Job, local_workers, plan};
-use crate::runtime::{Restore, Worker};
+use crate::runtime::{MergeLimits, Restore, Worker};
 use crate::state::StateMemory;
 use crate::time::{Clock, ManualClock};
 use crate::{Error, Result};
@@ -50,8 +50,8 @@ pub struct ClusterOptions {
     pub state: StateBound,
     /// Whether there are checkpoints; the caller is their coordinator.
     pub checkpoints: bool,
-    /// Bytes of a core's segments from which on they are merged; `None`: as in production.
-    pub merge_bytes: Option<u64>,
+    /// When segments are merged.
+    pub merge: MergeLimits,
     /// The number of this attempt, from 1.
     pub attempt: u64,
 }
@@ -96,7 +96,7 @@ impl ClusterOptions {
             max_parallelism: None,
             state: StateBound::None,
             checkpoints: false,
-            merge_bytes: None,
+            merge: MergeLimits::default(),
             attempt: 1,
         }
     }
@@ -129,7 +129,7 @@ impl Cluster {
         env.memory = options.state.memory();
         let clock: Rc<dyn Clock> = Rc::new(options.clock.clone());
         env.checkpoints = options.checkpoints;
-        env.merge_bytes = options.merge_bytes.unwrap_or(env.merge_bytes);
+        env.merge = options.merge;
         env.attempt = options.attempt;
         let workers = local_workers(job, args, options.parallelism, &clock, &env, cores)?;
         let mut graph = plan(job, args, options.parallelism)?;

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
-use thalweg::control::{Action, Begun, JobDescription, Keeper, Work, begin};
+use thalweg::control::{Action, Begun, JobDescription, Keeper, RestartFrom, Work, begin};
 use thalweg::runtime::{CutCommand, CutReport, Restore, Worker};
 use thalweg_checkpoint::coordinator::Config;
 use thalweg_checkpoint::store::{Fault, Operation};
@@ -247,7 +247,7 @@ fn begin_one(
 ) -> Result<(Keeper, Beginning), String> {
     let mut last = String::new();
     for _ in 0..BEGINNINGS_MAX {
-        match begin(store, job, config, random.bits(), 0, &|| Ok(())) {
+        match begin(store, job, (config, RestartFrom::Newest), random.bits(), 0, &|| Ok(())) {
             Ok(Begun::Attempt(attempt)) => {
                 let cores = attempt.cores.into_iter().map(Rc::new).collect();
                 return Ok((attempt.keeper, Beginning { number: attempt.number, cores }));

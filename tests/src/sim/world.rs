@@ -1,7 +1,7 @@
 //! A cluster and what happens to it from outside: attempts end and begin, checkpoints come and go.
 
 use thalweg::control::JobDescription;
-use thalweg::runtime::Progress;
+use thalweg::runtime::{MergeLimits, Progress};
 use thalweg::testing::{Cluster, ClusterOptions};
 use thalweg::time::Clock;
 
@@ -39,8 +39,9 @@ impl<'a> World<'a> {
         mut random: Random,
     ) -> Result<Self, String> {
         options.checkpoints = random.chance(75);
-        options.merge_bytes =
-            random.fork("merges").pick(&[Some(0), Some(2_000), Some(50_000), None]);
+        let mut merges = random.fork("merges");
+        let bytes = merges.pick(&[0, 2_000, 50_000, u64::MAX]);
+        options.merge = MergeLimits { bytes, count: merges.pick(&[1, 3, 10, 64]) };
         let cluster = Cluster::new(&*instance.job, &instance.args, &options);
         let cluster = cluster.map_err(|error| error.report())?;
         let job = JobDescription {

@@ -46,6 +46,7 @@ pub(crate) struct TimerQueue {
     number: u64,
     log: TimerLog,
     row: Vec<u8>,
+    value: Vec<u8>,
     /// In a restore: the timers by timestamp and number, each with namespace and key.
     restored: BTreeMap<(Timestamp, u64), (i64, Vec<u8>)>,
 }
@@ -118,6 +119,7 @@ impl TimerQueue {
             number: 0,
             log,
             row: Vec::new(),
+            value: Vec::new(),
             restored: BTreeMap::new(),
         }
     }
@@ -150,11 +152,11 @@ impl TimerQueue {
         let number = self.number;
         self.number += 1;
         if self.log.is_kept() {
-            let mut value = Vec::with_capacity(8 + key.len());
-            value.extend_from_slice(&(namespace ^ i64::MIN).to_be_bytes());
-            value.extend_from_slice(key);
+            self.value.clear();
+            self.value.extend_from_slice(&(namespace ^ i64::MIN).to_be_bytes());
+            self.value.extend_from_slice(key);
             row_of(timestamp, number as i64, &[], &mut self.row);
-            self.log.put(key, &self.row, &value);
+            self.log.put(key, &self.row, &self.value);
         }
         number
     }

@@ -33,12 +33,14 @@ pub enum CutReport {
         /// What is in it.
         content: Content,
     },
-    /// These segments are to be merged into one; nothing lies below the first.
+    /// These segments are to be merged into one.
     Merge {
         /// The number of the merged file.
         number: u64,
-        /// The oldest segments, in order.
+        /// The segments, the oldest first.
         segments: Vec<FileInfo>,
+        /// Whether nothing lies below the first.
+        is_bottom: bool,
     },
     /// The core's part of a checkpoint is durable.
     Acknowledged(Acknowledgement),

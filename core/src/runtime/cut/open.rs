@@ -7,20 +7,18 @@
 //! the next checkpoint, sealed output waits for the next one's commit.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use thalweg_checkpoint::FileInfo;
 use thalweg_checkpoint::coordinator::{Acknowledgement, ChannelCounts, Phases};
 use thalweg_net::Barrier;
 
 use super::Recording;
+use super::merging::MergeLimits;
 use super::messages::{Content, CutCommand, CutReport};
 
 /// Rows that a turn encodes, more or less: some 50 µs.
 pub(super) const ROWS_PER_TURN: usize = 512;
-
-/// Segments behind the first from which on they are merged whatever they hold: every checkpoint
-/// names all of them.
-const SEGMENTS_MAX: usize = 64;
 
 /// The cuts of one core.
 #[derive(Default)]
@@ -37,11 +35,10 @@ pub(crate) struct Cuts {
     /// Files that were handed over so far.
     files: u64,
     /// The segments that state consists of, the oldest first.
-    pub(super) segments: Vec<Segment>,
-    /// How many of the oldest segments are being merged; 0: none.
-    merging: usize,
-    /// Bytes behind the first segment from which on it pays to merge.
-    merge_bytes: u64,
+    pub(super) segments: Vec<Handed>,
+    /// Which segments are being merged.
+    merging: Option<Range<usize>>,
+    limits: MergeLimits,
     /// The epoch whose changes are being encoded.
     pub(super) encoding: Option<u64>,
     /// The checkpoint up to which output is being made visible.
@@ -62,24 +59,29 @@ pub(super) struct OpenCut {
     /// `None` when it was handed over.
     recording: Option<Recording>,
     counts: Vec<ChannelCounts>,
-    image: Option<FileState>,
+    image: Option<Handed>,
 }
 
-pub(super) enum Segment {
-    /// In the files of this attempt, or of an earlier one.
-    Stored(FileInfo),
-    /// Being stored as this file.
+/// A file that was handed over to be stored.
+pub(super) enum Handed {
+    /// Not known to be durable: its number.
     Storing(u64),
+    /// Durable, by this attempt or an earlier one.
+    Stored(FileInfo),
 }
 
-enum FileState {
-    Storing(u64),
-    Stored(FileInfo),
+impl Handed {
+    fn stored(&self) -> Option<&FileInfo> {
+        match self {
+            Handed::Stored(file) => Some(file),
+            Handed::Storing(_) => None,
+        }
+    }
 }
 
 impl Cuts {
-    pub(crate) fn new(enabled: bool, cores: usize, merge_bytes: u64) -> Self {
-        Self { enabled, barriers: vec![None; cores], merge_bytes, ..Self::default() }
+    pub(crate) fn new(enabled: bool, cores: usize, limits: MergeLimits) -> Self {
+        Self { enabled, barriers: vec![None; cores], limits, ..Self::default() }
     }
 
     pub(crate) fn command(&mut self, command: CutCommand) {
@@ -165,46 +167,35 @@ impl Cuts {
 
     /// A file is durable.
     pub(super) fn stored(&mut self, number: u64, file: &FileInfo) {
-        for segment in &mut self.segments {
-            if matches!(segment, Segment::Storing(storing) if *storing == number) {
-                *segment = Segment::Stored(file.clone());
+        let image = self.open.as_mut().and_then(|open| open.image.as_mut());
+        for handed in self.segments.iter_mut().chain(image) {
+            if matches!(handed, Handed::Storing(storing) if *storing == number) {
+                *handed = Handed::Stored(file.clone());
             }
         }
-        if let Some(open) = &mut self.open
-            && matches!(open.image, Some(FileState::Storing(storing)) if storing == number)
-        {
-            open.image = Some(FileState::Stored(file.clone()));
-        }
     }
 
-    /// Has the oldest segments merged once those behind the first are twice as large as it: so what
-    /// is kept is bounded by the state, and each byte is merged a few times at the most.
+    /// Has segments merged if that pays.
     pub(super) fn merge_some(&mut self) {
-        if self.merging > 0 {
+        if self.merging.is_some() {
             return;
         }
-        let stored = |segment: &Segment| match segment {
-            Segment::Stored(file) => Some(file.clone()),
-            Segment::Storing(_) => None,
-        };
-        let segments: Vec<_> = self.segments.iter().map_while(stored).collect();
-        let Some((first, behind)) = segments.split_first() else { return };
-        let bytes: u64 = behind.iter().map(|file| file.bytes).sum();
-        let few = behind.len() < SEGMENTS_MAX;
-        if few && (behind.is_empty() || bytes < self.merge_bytes.max(2 * first.bytes)) {
-            return;
-        }
-        self.merging = segments.len();
+        let stored = self.segments.iter().map_while(Handed::stored);
+        let sizes: Vec<_> = stored.map(|file| file.bytes).collect();
+        let Some(range) = self.limits.choose(&sizes) else { return };
+        let segments = self.segments[range.clone()].iter();
+        let segments = segments.filter_map(|it| it.stored().cloned()).collect();
         let number = self.files;
         self.files += 1;
-        self.tell(CutReport::Merge { number, segments });
+        self.tell(CutReport::Merge { number, segments, is_bottom: range.start == 0 });
+        self.merging = Some(range);
     }
 
-    /// The merged segments take the place of those that they were made of.
+    /// The merged segments give way to what was made of them.
     pub(super) fn merged(&mut self, file: Option<FileInfo>) {
-        let count = std::mem::take(&mut self.merging);
-        if let Some(file) = file {
-            self.segments.splice(..count, [Segment::Stored(file)]);
+        let range = self.merging.take();
+        if let (Some(range), Some(file)) = (range, file) {
+            self.segments.splice(range, [Handed::Stored(file)]);
         }
     }
 
@@ -218,25 +209,20 @@ impl Cuts {
         let (image, counts) = recording.finish();
         let number = self.store(Content::Image(image));
         if let Some(open) = &mut self.open {
-            (open.counts, open.image) = (counts, Some(FileState::Storing(number)));
+            (open.counts, open.image) = (counts, Some(Handed::Storing(number)));
         }
     }
 
     /// Acknowledges the open cut once everything that it names is durable.
     pub(super) fn acknowledge(&mut self, core: usize) {
-        let Some(OpenCut { image: Some(FileState::Stored(image)), .. }) = &self.open else {
+        let Some(OpenCut { image: Some(Handed::Stored(image)), .. }) = &self.open else {
             return;
         };
         if self.encoding.is_some() {
             return;
         }
-        let stored = |segment: &Segment| match segment {
-            Segment::Stored(file) => Some(file.clone()),
-            Segment::Storing(_) => None,
-        };
-        let Some(segments) = self.segments.iter().map(stored).collect::<Option<Vec<_>>>() else {
-            return;
-        };
+        let segments = self.segments.iter().map(|it| it.stored().cloned());
+        let Some(segments) = segments.collect::<Option<Vec<_>>>() else { return };
         let image = image.clone();
         if let Some(OpenCut { trigger, counts, .. }) = self.open.take() {
             let Barrier { checkpoint, term, .. } = trigger;

@@ -33,6 +33,11 @@ impl<'a> Restoring<'a> {
         Self { image, buffer_bytes }
     }
 
+    /// The checkpoint that is restored.
+    pub(crate) fn checkpoint(&self) -> u64 {
+        self.image.checkpoint
+    }
+
     pub(crate) fn section(&self, kind: SectionKind, edge: u32, peer: u32) -> Result<&'a [u8]> {
         let section = self.image.section(kind, edge, peer);
         let section = section.ok_or_else(|| invalid("a part of the job is not in it"))?;

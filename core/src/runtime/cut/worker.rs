@@ -4,7 +4,7 @@ use thalweg_net::Barrier;
 use thalweg_state::segment::{BlockReader, SegmentReader};
 
 use super::messages::{Content, CutCommand, CutReport};
-use super::open::{ROWS_PER_TURN, Segment};
+use super::open::{Handed, ROWS_PER_TURN};
 use super::{Recording, Restore, Restoring, invalid};
 use crate::Result;
 use crate::control::FINAL;
@@ -115,7 +115,7 @@ impl Worker {
         self.cuts.encoding = None;
         if !blocks.is_empty() {
             let number = self.cuts.store(Content::Segment { epoch, blocks });
-            self.cuts.segments.push(Segment::Storing(number));
+            self.cuts.segments.push(Handed::Storing(number));
         }
         Ok(())
     }
@@ -230,7 +230,7 @@ impl Worker {
                 self.restore_block(&block?)?;
             }
             self.core.epoch.set(segment.header().epoch + 1);
-            self.cuts.segments.push(Segment::Stored(file.clone()));
+            self.cuts.segments.push(Handed::Stored(file.clone()));
         }
         for gate in self.gates.iter().flatten() {
             gate.inner.borrow_mut().end_restore();

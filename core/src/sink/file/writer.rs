@@ -138,6 +138,10 @@ impl<T: Serialize + 'static> SinkWriter<T> for FileWriter<T> {
         Ok(())
     }
 
+    fn restored(&mut self, checkpoint: u64) {
+        self.checkpoint = checkpoint;
+    }
+
     fn seal(&mut self, checkpoint: u64) -> Result<Vec<SealedPart>> {
         let last = std::mem::replace(&mut self.checkpoint, checkpoint);
         assert!(checkpoint > last, "checkpoint {checkpoint} after checkpoint {last}");
