@@ -165,7 +165,7 @@ impl Manifest {
                 let what = format!("operator {:?} has state but is not in the job", operator.name);
                 return self.refuse(
                     what,
-                    "keep the operator's name, or start without a checkpoint: --restart-from none",
+                    "keep the operator's name, or begin afresh: --restart-from none",
                 );
             };
             self.check_states(operator, now)?;

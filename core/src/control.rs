@@ -7,7 +7,7 @@ mod begin;
 mod keeper;
 mod work;
 
-pub use begin::{Attempt, Begun, JobDescription, begin};
+pub use begin::{Attempt, Begun, JobDescription, RestartFrom, begin};
 pub(crate) use keeper::FINAL;
 pub use keeper::{Action, Keeper};
 pub use work::{Done, Upload, Work};

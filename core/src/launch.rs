@@ -13,6 +13,7 @@ mod report;
 mod run;
 mod show;
 mod signals;
+mod supervise;
 mod terminal;
 pub(crate) mod usage;
 

@@ -113,7 +113,7 @@ impl History {
             _ => None,
         };
         let live = self.live().filter(|it| kind(it.k) != Some(Kind::Savepoint));
-        let mut kept: Vec<Completed> = live.take(count.max(1) as usize).collect();
+        let mut kept: Vec<Completed> = live.take(count as usize).collect();
         kept.extend(self.marks.iter().enumerate().filter_map(|(k, mark)| match mark.step {
             Step::Complete { checkpoint, kind: Kind::Savepoint } => {
                 Some(Completed { checkpoint, k: k as u64 })
@@ -144,7 +144,7 @@ impl History {
         above.max().unwrap_or(0).max(1)
     }
 
-    /// Whether the job has finished.
+    /// Whether the job has finished, and was not begun anew.
     pub fn is_finished(&self) -> bool {
         self.marks.last().is_some_and(|mark| mark.step == Step::Finished)
     }
@@ -153,7 +153,7 @@ impl History {
     pub fn push(&mut self, entry: &Entry) -> Result<(), String> {
         let Entry { attempt, term, nonce, what, .. } = entry;
         let (attempt, term, nonce) = (*attempt, *term, *nonce);
-        if self.is_finished() {
+        if self.is_finished() && !matches!(what, What::Attempt { from: None, .. }) {
             return Err("it follows the end of the job".to_owned());
         }
         if term < self.term() {

@@ -44,6 +44,15 @@ pub struct Attempt {
     pub is_resumed: bool,
 }
 
+/// From where a job begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartFrom {
+    /// From its newest complete checkpoint.
+    Newest,
+    /// From the beginning of its input, whatever it has done before.
+    Nothing,
+}
+
 /// What came of the wish to begin.
 pub enum Begun {
     /// The job finished long ago.
@@ -57,7 +66,7 @@ const SENDINGS_MAX: usize = 10;
 
 /// Begins the next attempt of a job: reads the log, reads what is restored, and owns the next
 /// entry. `nonce` is a random number; `epoch_ms` is the wall clock at time 0 of the keeper's calls;
-/// `prepare` is called before the job's very first attempt owns its entry.
+/// `prepare` is called before an attempt owns its entry that begins its output anew.
 ///
 /// # Errors
 /// The store, a damaged or missing file, a checkpoint of another job, or another attempt that was
@@ -65,23 +74,25 @@ const SENDINGS_MAX: usize = 10;
 pub fn begin(
     store: &dyn Store,
     job: &JobDescription,
-    config: Config,
+    (config, whence): (Config, RestartFrom),
     nonce: u64,
     epoch_ms: u64,
     prepare: &dyn Fn() -> Result<()>,
 ) -> Result<Begun> {
     let history = Log::read(store, &job.id).map_err(refused)?;
-    if history.is_finished() {
+    let afresh = whence == RestartFrom::Nothing;
+    if history.is_finished() && !afresh {
         return Ok(Begun::Finished);
     }
     let identity = identity(job);
     let read = |completed: Completed| Log::manifest(store, &job.id, completed).map_err(refused);
-    let point = history.restore_point().map(read).transpose()?;
+    let point = history.restore_point().filter(|_| !afresh).map(read).transpose()?;
     let cores = match &point {
         Some(manifest) => restore(store, job, &identity, manifest)?,
         None => Vec::new(),
     };
-    let retained = history.retained(config.retained.get()).into_iter().map(read);
+    let kept = if afresh { 0 } else { config.retained.get() };
+    let retained = history.retained(kept).into_iter().map(read);
     let (attempt, term) = (history.attempt() + 1, history.term() + 1);
     let (from, first_id) = (point.as_ref().map(|point| point.checkpoint), history.next_id());
     let start = Start {
@@ -98,7 +109,7 @@ pub fn begin(
         took_over: false,
         epoch_ms,
     };
-    let is_resumed = history.next() > 0;
+    let is_resumed = history.next() > 0 && !afresh;
     if !is_resumed {
         prepare()?;
     }

@@ -99,11 +99,26 @@ pub(super) struct Run {
     /// Identity of this run: 32 hexadecimal digits [default: random]
     #[arg(long, value_name = "ID")]
     pub(super) job_id: Option<String>,
+    /// Where to begin, with checkpoints: `newest` goes on from the newest complete one, `none`
+    /// begins afresh, which needs vacant outputs (or the job's --overwrite)
+    #[arg(long, value_enum, default_value = "newest", value_name = "WHAT")]
+    pub(super) restart_from: RestartFromWord,
+    /// Keep a parent process that starts the job again when its process dies
+    #[arg(long)]
+    pub(super) supervise: bool,
     #[command(flatten)]
     pub(super) flink: Flink,
     /// Arguments of the job: `-- --help` lists them
     #[arg(last = true, value_name = "JOB ARGUMENTS")]
     pub(super) arguments: Vec<String>,
+}
+
+/// Where a job begins that may have run before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum RestartFromWord {
+    #[default]
+    Newest,
+    None,
 }
 
 /// Flags that people bring from elsewhere or from later versions: said what is done instead, or
@@ -122,10 +137,6 @@ pub(super) struct Flink {
     pub(super) detached: bool,
     #[arg(short, long, hide = true, value_name = "HOST:PORT")]
     pub(super) master: Option<String>,
-    #[arg(long, hide = true)]
-    pub(super) supervise: bool,
-    #[arg(long, hide = true, value_name = "WHAT")]
-    pub(super) restart_from: Option<String>,
     #[arg(short = 'n', long, hide = true, alias = "allowNonRestoredState")]
     pub(super) allow_non_restored_state: bool,
 }

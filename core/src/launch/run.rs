@@ -1,9 +1,11 @@
 //! The verbs `run` and `demo`.
 
-use super::cli::{Common, DemoVerb, Flink, Run};
+use super::cli::{Common, DemoVerb, Flink, RestartFromWord, Run};
 use super::report::{self, Ran};
+use super::supervise::{Supervised, supervise};
 use super::{Context, Demo, progress, signals};
 use crate::config::{CheckpointConfig, Config};
+use crate::control::RestartFrom;
 use crate::error::Kind;
 use crate::runtime::{CheckpointOptions, RunOptions, Summary, default_parallelism};
 use crate::{Error, Result, run};
@@ -14,8 +16,24 @@ impl Context<'_> {
         let entry = self.launcher.entry(&verb.job)?;
         self.explain_flink(&verb.flink)?;
         let config = self.configuration(&verb.common)?;
-        let job_id = job_id(verb.job_id)?;
-        let checkpoints = config.checkpoints().map(|it| checkpoints(it, entry.name, &job_id));
+        let supervised = Supervised::look();
+        let job_id = match &supervised {
+            Some(supervised) => supervised.job_id.clone(),
+            None => job_id(verb.job_id)?,
+        };
+        let again = supervised.as_ref().is_some_and(|it| it.again);
+        let from = match verb.restart_from {
+            RestartFromWord::None if !again => RestartFrom::Nothing,
+            _ => RestartFrom::Newest,
+        };
+        let checkpoints = config.checkpoints().map(|it| checkpoints(it, entry.name, &job_id, from));
+        if verb.supervise && supervised.is_none() {
+            let checkpoints = checkpoints.ok_or_else(nothing_to_go_on_from)?;
+            return supervise(&job_id, checkpoints.restarts);
+        }
+        if supervised.is_some_and(|it| it.is_orphan()) {
+            return Ok(128 + signal_hook::consts::SIGTERM);
+        }
         let job_id_given = Some(job_id.clone());
         let options = RunOptions { job_id: job_id_given, checkpoints, ..self.options(&config)? };
         let args = self.arguments("run", entry.name, &verb.arguments);
@@ -116,18 +134,12 @@ impl Context<'_> {
             }
         }
         if flink.allow_non_restored_state {
-            tracing::info!("-n has no effect: nothing is restored in this version");
+            tracing::info!("-n has no effect: a job goes on from its own checkpoints, whole");
         }
         let later = [
             (flink.savepoint.is_some(), "-s", "savepoints are not built yet"),
             (flink.detached, "-d", "there is no coordinator to hand the job to yet"),
             (flink.master.is_some(), "-m", "there is no coordinator to hand the job to yet"),
-            (flink.supervise, "--supervise", "failed jobs are not started again yet"),
-            (
-                flink.restart_from.as_ref().is_some_and(|what| what != "none"),
-                "--restart-from",
-                "checkpoints are not built yet",
-            ),
         ];
         match later.iter().find(|(given, ..)| *given) {
             Some((_, flag, why)) => {
@@ -140,10 +152,23 @@ impl Context<'_> {
 }
 
 /// The checkpoints of a run of `job`.
-fn checkpoints(config: CheckpointConfig, job: &str, job_id: &str) -> CheckpointOptions {
+fn checkpoints(
+    config: CheckpointConfig,
+    job: &str,
+    job_id: &str,
+    from: RestartFrom,
+) -> CheckpointOptions {
     let CheckpointConfig { directory, coordinator, restarts } = config;
     let (job_name, job_id) = (job.to_owned(), job_id.to_owned());
-    CheckpointOptions { directory, job_name, job_id, coordinator, restarts }
+    CheckpointOptions { directory, job_name, job_id, coordinator, restarts, from }
+}
+
+#[cold]
+fn nothing_to_go_on_from() -> Error {
+    Error::usage(
+        "cannot supervise a job without checkpoints: it would begin again at its beginning",
+    )
+    .with_hint("add -D checkpoint.interval=1s")
 }
 
 /// The run's identity: what was given, or 32 random digits.

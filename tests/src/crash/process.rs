@@ -141,6 +141,14 @@ impl Place {
         self.start().wait()
     }
 
+    /// Runs it to its end with other words.
+    pub fn run_with(&mut self, words: &[String]) -> Ended {
+        let own = std::mem::replace(&mut self.words, words.to_vec());
+        let ended = self.run();
+        self.words = own;
+        ended
+    }
+
     /// Removes the directory: there is nothing to look into.
     pub fn remove(self) {
         let _ = std::fs::remove_dir_all(&self.folder);

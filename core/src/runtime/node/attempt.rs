@@ -14,7 +14,7 @@ use super::seat::{Seat, Seated};
 use super::watch::{Outcome, Watch};
 use super::{RunOptions, announce};
 use crate::config::Rim;
-use crate::control::{Attempt, Begun, JobDescription, begin};
+use crate::control::{Attempt, Begun, JobDescription, RestartFrom, begin};
 use crate::error::Kind;
 use crate::job::{Args, Job, Planned};
 use crate::runtime::drive::CutLine;
@@ -40,6 +40,8 @@ pub struct CheckpointOptions {
     pub coordinator: Config,
     /// What follows an attempt that has failed.
     pub restarts: Strategy,
+    /// From where the first attempt begins; those that follow it go on from its newest checkpoint.
+    pub from: RestartFrom,
 }
 
 /// A job on this machine.
@@ -77,11 +79,13 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         let clock = MachineClock::new();
         let mut restarts = Restarts::new(checkpoints.restarts);
         announce(&self.planned.graph, &self.side_cpus);
+        let mut from = checkpoints.from;
         loop {
-            let Some(attempt) = self.begin(&store, checkpoints, &clock)? else {
+            let Some(attempt) = self.begin(&store, checkpoints, from, &clock)? else {
                 tracing::info!("the job has finished: its log in the checkpoints says so");
                 return Ok(Summary::of_finished());
             };
+            from = RestartFrom::Newest;
             let (store, job_id) = (Arc::clone(&store) as Arc<_>, checkpoints.job_id.clone());
             let durable = Durable { attempt, store, job_id, clock: clock.clone() };
             let (error, is_final) = match self.attempt(Some(durable))? {
@@ -120,6 +124,7 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         &self,
         store: &LocalStore,
         checkpoints: &CheckpointOptions,
+        from: RestartFrom,
         clock: &MachineClock,
     ) -> Result<Option<Attempt>> {
         let job = JobDescription {
@@ -132,7 +137,8 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         let epoch_ms = wall.saturating_sub(clock.nanos() / 1_000_000);
         let prepare = || self.planned.prepare();
         let nonce = random()?;
-        let begun = begin(store, &job, checkpoints.coordinator, nonce, epoch_ms, &prepare)?;
+        let how = (checkpoints.coordinator, from);
+        let begun = begin(store, &job, how, nonce, epoch_ms, &prepare)?;
         let Begun::Attempt(attempt) = begun else { return Ok(None) };
         let number = attempt.number;
         // Older attempts are fenced: what they had not finished to write is nobody's.
