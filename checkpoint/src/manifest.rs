@@ -104,16 +104,25 @@ pub struct CoreEntry {
     pub files: Vec<FileInfo>,
 }
 
-/// A stored file, and how to know it.
+/// A stored file, as a range of a pack, and how to know it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileInfo {
-    /// Its path in the store.
+    /// The path of the pack in the store.
     pub path: String,
+    /// Where in the pack it begins.
+    pub offset: u64,
     /// Its length.
     pub bytes: u64,
     /// See [`checksum`](crate::store::checksum).
     #[serde(with = "hex")]
     pub checksum: u64,
+}
+
+impl FileInfo {
+    /// Where it lies.
+    fn place(&self) -> (&str, u64) {
+        (&self.path, self.offset)
+    }
 }
 
 /// A split of a source.
@@ -149,9 +158,9 @@ impl Manifest {
 
     /// What all its files hold together, in bytes; a file named twice counts once.
     pub fn bytes(&self) -> u64 {
-        let by_path: BTreeMap<&str, u64> =
-            self.all_files().map(|file| (file.path.as_str(), file.bytes)).collect();
-        by_path.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
+        let once: BTreeMap<(&str, u64), u64> =
+            self.all_files().map(|it| (it.place(), it.bytes)).collect();
+        once.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 
     /// Whether the job may be restored from this checkpoint, and if not, what differs.
@@ -210,8 +219,12 @@ impl Manifest {
             if let Some(complaint) = crate::paths::complaint(&file.path) {
                 return Err(format!("it names the file {:?}: {complaint}", file.path));
             }
-            if known.insert(&file.path, file).is_some_and(|before| before != file) {
-                return Err(format!("it names the file {:?} in two ways", file.path));
+            if file.offset.checked_add(file.bytes).is_none() {
+                return Err(format!("it names a range of {:?} that has no end", file.path));
+            }
+            if known.insert(file.place(), file).is_some_and(|before| before != file) {
+                let (path, offset) = file.place();
+                return Err(format!("it names the file {path:?} from {offset} on in two ways"));
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Where a job's objects lie in its checkpoint store, and what a path tells.
 //!
-//! Every file carries the attempt and the core that wrote it, so nobody overwrites anybody. A path
+//! Every file carries the attempt and the node that wrote it, so nobody overwrites anybody. A path
 //! has one form: what does not read back is none of ours and is never deleted by us.
 
 use std::fmt;
@@ -11,65 +11,46 @@ const ENTRY_DIGITS: usize = 20;
 /// The longest path that a store takes.
 pub const PATH_BYTES_MAX: usize = 1024;
 
-/// What a stored file of a core is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FileKind {
-    /// A core's part of one checkpoint.
-    Part,
-    /// A segment, base file or recorded frames, which several checkpoints may name.
-    Segment,
-}
-
-/// A stored file of a core, without the job in front:
-/// `att-<attempt>/core-<core>/<number>.part` or `.seg`.
+/// A file of what the cores of a node stored together, without the job in front:
+/// `att-<attempt>/node-<node>/<number>.pack`. A manifest says what is where in it.
 ///
 /// ```
-/// use thalweg_checkpoint::paths::{CoreFile, FileKind};
-/// let file = CoreFile { attempt: 3, core: 1, number: 17, kind: FileKind::Segment };
-/// assert_eq!(file.path("fraud-1"), "fraud-1/att-3/core-1/17.seg");
-/// assert_eq!(CoreFile::parse("fraud-1", "fraud-1/att-3/core-1/17.seg"), Some(file));
+/// use thalweg_checkpoint::paths::Pack;
+/// let pack = Pack { attempt: 3, node: 0, number: 17 };
+/// assert_eq!(pack.path("fraud-1"), "fraud-1/att-3/node-0/17.pack");
+/// assert_eq!(Pack::parse("fraud-1", "fraud-1/att-3/node-0/17.pack"), Some(pack));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CoreFile {
+pub struct Pack {
     /// The attempt that wrote it.
     pub attempt: u64,
-    /// The core that wrote it.
-    pub core: u32,
-    /// The core's own count of files.
+    /// The node that wrote it.
+    pub node: u32,
+    /// The node's own count of packs.
     pub number: u64,
-    /// What it is.
-    pub kind: FileKind,
 }
 
-impl CoreFile {
+impl Pack {
     /// Its path in the store.
     pub fn path(&self, job: &str) -> String {
         format!("{job}/{self}")
     }
 
-    /// Reads a path; `None` if it is not a core's file of this job.
+    /// Reads a path; `None` if it is no pack of this job.
     pub fn parse(job: &str, path: &str) -> Option<Self> {
         let rest = path.strip_prefix(job)?.strip_prefix("/att-")?;
-        let (attempt, rest) = rest.split_once("/core-")?;
-        let (core, name) = rest.split_once('/')?;
-        let (number, kind) = match name.split_once('.')? {
-            (number, "part") => (number, FileKind::Part),
-            (number, "seg") => (number, FileKind::Segment),
-            _ => return None,
-        };
-        let core = u32::try_from(plain(core)?).ok()?;
-        Some(Self { attempt: plain(attempt)?, core, number: plain(number)?, kind })
+        let (attempt, rest) = rest.split_once("/node-")?;
+        let (node, name) = rest.split_once('/')?;
+        let number = plain(name.strip_suffix(".pack")?)?;
+        let node = u32::try_from(plain(node)?).ok()?;
+        Some(Self { attempt: plain(attempt)?, node, number })
     }
 }
 
-impl fmt::Display for CoreFile {
+impl fmt::Display for Pack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { attempt, core, number, kind } = self;
-        let suffix = match kind {
-            FileKind::Part => "part",
-            FileKind::Segment => "seg",
-        };
-        write!(f, "att-{attempt}/core-{core}/{number}.{suffix}")
+        let Self { attempt, node, number } = self;
+        write!(f, "att-{attempt}/node-{node}/{number}.pack")
     }
 }
 
@@ -142,32 +123,30 @@ mod tests {
 
     #[test]
     fn a_file_reads_back_as_what_it_was_made_from() {
-        for kind in [FileKind::Part, FileKind::Segment] {
-            for (attempt, core, number) in [(0, 0, 0), (3, 1, 17), (u64::MAX, u32::MAX, u64::MAX)] {
-                let file = CoreFile { attempt, core, number, kind };
-                let path = file.path("job");
-                assert_eq!(CoreFile::parse("job", &path), Some(file));
-                assert_eq!(complaint(&path), None);
-                assert_eq!(CoreFile::parse("jo", &path), None);
-                assert_eq!(CoreFile::parse("job2", &path), None);
-            }
+        for (attempt, node, number) in [(0, 0, 0), (3, 1, 17), (u64::MAX, u32::MAX, u64::MAX)] {
+            let pack = Pack { attempt, node, number };
+            let path = pack.path("job");
+            assert_eq!(Pack::parse("job", &path), Some(pack));
+            assert_eq!(complaint(&path), None);
+            assert_eq!(Pack::parse("jo", &path), None);
+            assert_eq!(Pack::parse("job2", &path), None);
         }
     }
 
     #[test]
     fn other_paths_are_not_ours() {
         for path in [
-            "job/att-1/core-0/1",
-            "job/att-01/core-0/1.seg",
-            "job/att-1/core-0/+1.seg",
-            "job/att-1/core-0/1.seg.bak",
-            "job/att-1/core-99999999999/1.seg",
-            "job/att-1/core-0/x/1.seg",
-            "job/att-/core-0/1.seg",
+            "job/att-1/node-0/1",
+            "job/att-01/node-0/1.pack",
+            "job/att-1/node-0/+1.pack",
+            "job/att-1/node-0/1.pack.bak",
+            "job/att-1/node-99999999999/1.pack",
+            "job/att-1/node-0/x/1.pack",
+            "job/att-/node-0/1.pack",
             "job/log/00000000000000000001",
-            "att-1/core-0/1.seg",
+            "att-1/node-0/1.pack",
         ] {
-            assert_eq!(CoreFile::parse("job", path), None, "{path}");
+            assert_eq!(Pack::parse("job", path), None, "{path}");
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::manifest::{Kind, Manifest};
-use crate::paths::{self, CoreFile};
+use crate::paths::{self, Pack};
 
 /// What is retained of a job's checkpoints, and what is not.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ impl Retention {
     /// of every manifest that is retained.
     pub fn found(&mut self, attempt: u64, paths: &[String]) {
         for path in paths {
-            if CoreFile::parse(&self.job, path).is_some_and(|file| file.attempt < attempt) {
+            if Pack::parse(&self.job, path).is_some_and(|file| file.attempt < attempt) {
                 self.known.entry(path.clone()).or_insert(0);
             }
             let copy = paths::parse_metadata(&self.job, path);
@@ -99,7 +99,7 @@ impl Retention {
     pub fn deletable(&mut self, checkpoint: u64) -> Vec<String> {
         let (references, job) = (&self.references, &self.job);
         let goes = |path: &str, newest: u64| {
-            let ours = CoreFile::parse(job, path).is_some();
+            let ours = Pack::parse(job, path).is_some();
             newest <= checkpoint && ours && !references.contains_key(path)
         };
         let gone = self.known.extract_if(.., |path, newest| goes(path, *newest));
@@ -145,15 +145,15 @@ mod tests {
     use super::*;
     use crate::manifest::FileInfo;
     use crate::manifest::tests::sample;
-    use crate::paths::FileKind;
 
     fn path(number: u64) -> String {
-        CoreFile { attempt: 1, core: 0, number, kind: FileKind::Segment }.path("fraud-1")
+        Pack { attempt: 1, node: 0, number }.path("fraud-1")
     }
 
     fn manifest(checkpoint: u64, numbers: &[u64]) -> Manifest {
         let mut manifest = sample(checkpoint, 1);
-        let file = |number: &u64| FileInfo { path: path(*number), bytes: 1, checksum: 0 };
+        let file =
+            |number: &u64| FileInfo { path: path(*number), offset: 0, bytes: 1, checksum: 0 };
         let mut files: Vec<FileInfo> = numbers.iter().map(file).collect();
         manifest.cores[0].part = files.remove(0);
         manifest.cores[0].files = files;
@@ -215,7 +215,7 @@ mod tests {
     fn at_the_start_older_attempts_leave_what_is_named() {
         let mut it = retention(2);
         it.complete(&manifest(1, &[1, 2]));
-        let younger = CoreFile { attempt: 2, core: 0, number: 1, kind: FileKind::Part };
+        let younger = Pack { attempt: 2, node: 0, number: 1 };
         let mut listed: Vec<String> = (1..5).map(path).collect();
         listed.extend([younger.path("fraud-1"), paths::log_entry("fraud-1", 0)]);
         listed.extend([1, 9].map(|checkpoint| paths::metadata("fraud-1", checkpoint)));

@@ -40,6 +40,14 @@ pub trait Store: Send {
     /// Reads an object; `None` if there is none.
     fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// Reads `bytes` of an object from `offset` on, fewer if it ends before; `None` if there is none.
+    fn get_range(&self, path: &str, offset: u64, bytes: u64)
+    -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Makes an object that readers may like and nobody relies on, without waiting until it is
+    /// durable; what was there before gives way.
+    fn show(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError>;
+
     /// The length of an object in bytes; `None` if there is none.
     fn size(&self, path: &str) -> Result<Option<u64>, StoreError>;
 

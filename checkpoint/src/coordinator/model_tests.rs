@@ -9,7 +9,7 @@ use super::*;
 use crate::log::{Append, History, Log, VERSION, Verdict, What};
 use crate::manifest::FileInfo;
 use crate::manifest::tests::sample_job;
-use crate::paths::{CoreFile, FileKind};
+use crate::paths::Pack;
 use crate::store::{Fault, MemoryStore, Operation};
 
 const JOB: &str = "fraud-1";
@@ -236,12 +236,12 @@ impl World {
         let (number, compacts) = (core as u32, self.dice.percent(30));
         let it = &mut self.cores[core];
         it.highest_id = trigger.id;
-        let mut file = |kind| {
+        let mut file = || {
             it.file_count += 1;
-            let file = CoreFile { attempt: 1, core: number, number: it.file_count, kind };
-            FileInfo { path: file.path(JOB), bytes: 1, checksum: 0 }
+            let pack = Pack { attempt: 1, node: number, number: it.file_count };
+            FileInfo { path: pack.path(JOB), offset: 0, bytes: 1, checksum: 0 }
         };
-        let (part, segment) = (file(FileKind::Part), file(FileKind::Segment));
+        let (part, segment) = (file(), file());
         self.files.extend([part.path.clone(), segment.path.clone()]);
         if compacts {
             it.chain.clear();

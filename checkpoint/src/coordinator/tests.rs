@@ -3,7 +3,6 @@
 use super::*;
 use crate::log::{Verdict, What};
 use crate::manifest::tests::{sample, sample_file, sample_job};
-use crate::paths::FileKind;
 use crate::store::StoreError;
 
 fn start() -> Start {
@@ -42,8 +41,8 @@ fn acknowledgement(core: u32, checkpoint: u64) -> Acknowledgement {
         core,
         checkpoint,
         term: 1,
-        part: sample_file(core, 2 * checkpoint, FileKind::Part),
-        files: vec![sample_file(core, 2 * checkpoint + 1, FileKind::Segment)],
+        part: sample_file(core, 2 * checkpoint),
+        files: vec![sample_file(core, 2 * checkpoint + 1)],
         counts: vec![ChannelCounts {
             edge: 3,
             from: 0,

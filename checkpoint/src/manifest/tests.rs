@@ -1,7 +1,7 @@
 //! Tests of manifests, and the sample that other tests take.
 
 use super::*;
-use crate::paths::{CoreFile, FileKind};
+use crate::paths::Pack;
 
 /// A job of `parallelism` cores with 128 key groups.
 pub(crate) fn sample_job(parallelism: u32) -> JobIdentity {
@@ -24,9 +24,9 @@ pub(crate) fn sample_job(parallelism: u32) -> JobIdentity {
 }
 
 /// A file that core `core` of attempt 1 wrote.
-pub(crate) fn sample_file(core: u32, number: u64, kind: FileKind) -> FileInfo {
-    let path = CoreFile { attempt: 1, core, number, kind }.path("fraud-1");
-    FileInfo { path, bytes: 10, checksum: number }
+pub(crate) fn sample_file(core: u32, number: u64) -> FileInfo {
+    let path = Pack { attempt: 1, node: core, number }.path("fraud-1");
+    FileInfo { path, offset: 3, bytes: 10, checksum: number }
 }
 
 /// Checkpoint `checkpoint` of attempt 1.
@@ -36,8 +36,8 @@ pub(crate) fn sample(checkpoint: u64, parallelism: u32) -> Manifest {
         core,
         first_key_group: core * share,
         key_group_count: if core + 1 == parallelism { 128 - core * share } else { share },
-        part: sample_file(core, checkpoint << 1, FileKind::Part),
-        files: vec![sample_file(core, checkpoint << 1 | 1, FileKind::Segment)],
+        part: sample_file(core, checkpoint << 1),
+        files: vec![sample_file(core, checkpoint << 1 | 1)],
     };
     Manifest {
         format: FORMAT,
@@ -73,7 +73,7 @@ fn its_json_is_for_readers_of_other_languages() {
         r#""format":1"#,
         r#""kind":"checkpoint""#,
         r#""graph_digest":"000000000000feed""#,
-        r#""path":"fraud-1/att-1/core-0/82.part","bytes":10,"checksum":"0000000000000052""#,
+        r#""path":"fraud-1/att-1/node-0/82.pack","offset":3,"bytes":10,"checksum":"0000000000000052""#,
         r#""start":"00ff""#,
     ] {
         assert!(text.contains(piece), "{piece} is not in {text}");

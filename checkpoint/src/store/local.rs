@@ -5,9 +5,11 @@
 //! name. One synchronisation for the file and one for its directory; a directory's own name is
 //! settled once, before its first object.
 
+mod direct;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,22 +122,18 @@ impl LocalStore {
     fn write_aside(&self, folder: &Path, pieces: &[&[u8]]) -> Result<Option<PathBuf>, StoreError> {
         let number = self.temporary_count.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{TEMPORARY}{}-{number}", process::id()));
-        let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
+        match write_durably(&path, pieces) {
+            Ok(()) => Ok(Some(path)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.folders().settled.remove(folder);
-                return Ok(None);
+                Ok(None)
             }
-            Err(error) => return Err(failed("create", &path, &error)),
-        };
-        let written = pieces.iter().try_for_each(|piece| file.write_all(piece));
-        let written = written.and_then(|()| file.sync_all());
-        written.map_err(|error| {
-            let _ = fs::remove_file(&path);
-            failed("write", &path, &error)
-        })?;
-        Ok(Some(path))
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                Err(failed("write", &path, &error))
+            }
+        }
     }
 
     /// Calls `each` with every file below `prefix`, hidden ones too, in the order of their names.
@@ -208,6 +206,40 @@ impl Store for LocalStore {
         absent_is_none(fs::read(&target)).map_err(|error| failed("read", &target, &error))
     }
 
+    fn get_range(
+        &self,
+        path: &str,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let (target, folder) = self.place(path)?;
+        if self.folders().doubtful.contains(&folder) {
+            self.synchronise(&folder)?;
+        }
+        let read = || {
+            let mut file = File::open(&target)?;
+            file.seek(SeekFrom::Start(offset))?;
+            // What a damaged manifest asks for may be more than there is memory.
+            let there = file.metadata()?.len().saturating_sub(offset).min(bytes);
+            let mut read = Vec::with_capacity(usize::try_from(there).unwrap_or(0));
+            file.take(bytes).read_to_end(&mut read)?;
+            Ok(read)
+        };
+        absent_is_none(read()).map_err(|error| failed("read", &target, &error))
+    }
+
+    fn show(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let (target, folder) = self.place(path)?;
+        fs::create_dir_all(&folder).map_err(|error| failed("make", &folder, &error))?;
+        let number = self.temporary_count.fetch_add(1, Ordering::Relaxed);
+        let aside = folder.join(format!("{TEMPORARY}{}-{number}", process::id()));
+        let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, &target));
+        written.map_err(|error| {
+            let _ = fs::remove_file(&aside);
+            failed("write", &target, &error)
+        })
+    }
+
     fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
         let (target, _) = self.place(path)?;
         let size = fs::metadata(&target).map(|metadata| metadata.len());
@@ -239,6 +271,19 @@ impl Store for LocalStore {
         }
         Ok(())
     }
+}
+
+/// Creates a file with these bytes, durable but for its name.
+fn write_durably(path: &Path, pieces: &[&[u8]]) -> io::Result<()> {
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    if length >= direct::LEAST
+        && let Some(file) = direct::write(path, pieces)?
+    {
+        return file.sync_all();
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    pieces.iter().try_for_each(|piece| file.write_all(piece))?;
+    file.sync_all()
 }
 
 /// A path below the root as the store's users write it; `None` if it is no text.

@@ -153,6 +153,35 @@ impl Store for MemoryStore {
         Ok(inner.objects.get(path).map(|(_, bytes)| bytes.clone()))
     }
 
+    fn get_range(
+        &self,
+        path: &str,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let whole = self.get(path)?;
+        let within = |whole: Vec<u8>| {
+            let range = whole.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
+            range.take(usize::try_from(bytes).unwrap_or(usize::MAX)).collect()
+        };
+        Ok(whole.map(within))
+    }
+
+    fn show(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        check(path)?;
+        let mut inner = self.inner();
+        let operation = Operation::Create(path);
+        match inner.fault(operation) {
+            Fault::None | Fault::Stale(_) | Fault::LostAnswer => {
+                inner.objects.remove(path);
+                inner.create(path, bytes);
+                Ok(())
+            }
+            Fault::Fail => Err(refused(operation)),
+            Fault::LostRequest | Fault::Delayed => Err(silent(operation)),
+        }
+    }
+
     fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
         check(path)?;
         let mut inner = self.inner();

@@ -204,7 +204,7 @@ fn restore(
 }
 
 fn file(store: &dyn Store, manifest: &Manifest, named: &FileInfo) -> Result<Vec<u8>> {
-    let bytes = store.get(&named.path).map_err(refused)?;
+    let bytes = store.get_range(&named.path, named.offset, named.bytes).map_err(refused)?;
     let bytes = bytes.ok_or_else(|| damaged(manifest, named, "it is missing"))?;
     let (found, length) = (checksum(&bytes), bytes.len() as u64);
     if length != named.bytes {

@@ -1,16 +1,17 @@
 //! Stands between the cores of an attempt and its coordinator.
 //!
-//! Reports of cores become events, orders become commands and work. A segment that could not be
-//! stored is kept: no later checkpoint is complete without it, so it is tried again when the next
-//! one is triggered.
+//! Reports of cores become events, orders become commands and work. What all cores have for a
+//! checkpoint becomes one pack. A segment that could not be stored, or whose checkpoint has failed,
+//! goes into the next pack: no later checkpoint is complete without it.
 
 use thalweg_checkpoint::coordinator::{Event, Failure, Order, Trigger};
 use thalweg_checkpoint::manifest::{FileInfo, Kind};
+use thalweg_checkpoint::paths::Pack;
 use thalweg_checkpoint::{Coordinator, StoreError};
 use thalweg_net::Barrier;
 
-use super::work::{Done, Merge, Upload, Work};
-use crate::runtime::{Content, CutCommand, CutReport};
+use super::work::{Done, Merge, Packing, Upload, Work};
+use crate::runtime::{CutCommand, CutReport};
 
 /// A barrier's kind that says: all sources have ended, and this is the job's last checkpoint.
 pub(crate) const FINAL: u8 = 2;
@@ -43,8 +44,12 @@ pub struct Keeper {
     ended: Vec<bool>,
     /// The checkpoint that was triggered last.
     triggered: u64,
-    /// Segments that could not be stored.
-    stuck: Vec<Upload>,
+    /// Files that go into the next pack.
+    waiting: Vec<Upload>,
+    /// The cores that have handed over all that they have for [`Keeper::triggered`].
+    delivered: Vec<bool>,
+    /// How many packs there were.
+    packs: u64,
     stopping: Stopping,
     committed: Vec<u64>,
 }
@@ -72,7 +77,9 @@ impl Keeper {
             coordinator,
             ended: vec![false; cores],
             triggered: 0,
-            stuck: Vec::new(),
+            waiting: Vec::new(),
+            delivered: vec![false; cores],
+            packs: 0,
             stopping: Stopping::No,
             committed: vec![0; cores],
         }
@@ -109,12 +116,16 @@ impl Keeper {
     pub fn hear(&mut self, now_ms: u64, core: usize, report: CutReport) -> Vec<Action> {
         match report {
             CutReport::Store { number, content } => {
-                let upload = Upload::new(&self.job, self.attempt, core, number, content);
-                vec![Action::Do(Work::Upload(Box::new(upload)))]
+                self.waiting.push(Upload { core, number, content });
+                Vec::new()
             }
-            CutReport::Merge { number, segments, is_bottom } => {
-                let file = (core, number);
-                let merge = Merge::new(&self.job, self.attempt, file, segments, is_bottom);
+            CutReport::Delivered(checkpoint) => {
+                self.delivered[core] |= checkpoint == self.triggered;
+                if self.delivered.contains(&false) { Vec::new() } else { self.pack() }
+            }
+            CutReport::Merge { segments, is_bottom } => {
+                let pack = self.next_pack();
+                let merge = Merge::new(&self.job, pack, core, segments, is_bottom);
                 vec![Action::Do(Work::Merge(merge))]
             }
             CutReport::Acknowledged(part) => {
@@ -143,16 +154,34 @@ impl Keeper {
             Done::Merged(core, file) => {
                 vec![Action::Tell(core, CutCommand::Merged(file.ok()))]
             }
-            Done::Uploaded(upload, Ok(file)) => vec![stored(&upload, file)],
-            Done::Uploaded(upload, Err(error)) => self.refused(now_ms, *upload, &error),
+            Done::Packed(uploads, Ok(files)) => {
+                uploads.iter().zip(files).map(|(upload, file)| stored(upload, file)).collect()
+            }
+            Done::Packed(uploads, Err(error)) => self.refused(now_ms, uploads, &error),
         }
     }
 
-    fn refused(&mut self, now_ms: u64, upload: Upload, error: &StoreError) -> Vec<Action> {
-        let (core, checkpoint) = (upload.core as u32, self.triggered);
-        if matches!(upload.content, Content::Segment { .. }) {
-            self.stuck.push(upload);
-        }
+    /// All cores have delivered: makes it durable with one synchronisation.
+    fn pack(&mut self) -> Vec<Action> {
+        self.delivered.fill(false);
+        let pack = self.next_pack();
+        let packing = Packing::new(&self.job, pack, std::mem::take(&mut self.waiting));
+        vec![Action::Do(Work::Pack(packing))]
+    }
+
+    fn next_pack(&mut self) -> Pack {
+        let number = self.packs;
+        self.packs += 1;
+        Pack { attempt: self.attempt, node: 0, number }
+    }
+
+    /// Segments wait for the next checkpoint: none is complete without them.
+    fn refused(&mut self, now_ms: u64, uploads: Vec<Upload>, error: &StoreError) -> Vec<Action> {
+        let checkpoint = self.triggered;
+        let core = uploads.first().map_or(0, |upload| upload.core as u32);
+        let later = std::mem::take(&mut self.waiting);
+        self.waiting.extend(uploads.into_iter().filter(Upload::outlasts_its_checkpoint));
+        self.waiting.extend(later);
         let reason = error.to_string();
         self.event(now_ms, Event::Declined { core, checkpoint, reason })
     }
@@ -201,9 +230,8 @@ impl Keeper {
             Order::Trigger(trigger) => {
                 tell_all(CutCommand::Trigger(barrier(&trigger)));
                 self.triggered = trigger.id;
-                let again =
-                    self.stuck.drain(..).map(|upload| Action::Do(Work::Upload(Box::new(upload))));
-                actions.extend(again);
+                self.delivered.fill(false);
+                self.waiting.retain(Upload::outlasts_its_checkpoint);
             }
             Order::Abort { id } => tell_all(CutCommand::Abort(id)),
             Order::Commit { id } => tell_all(CutCommand::Commit(id)),

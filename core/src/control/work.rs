@@ -2,7 +2,7 @@
 
 use thalweg_checkpoint::coordinator::Event;
 use thalweg_checkpoint::manifest::{FileInfo, Manifest};
-use thalweg_checkpoint::paths::{self, CoreFile, FileKind};
+use thalweg_checkpoint::paths::{self, Pack};
 use thalweg_checkpoint::store::{checksum, checksum_of};
 use thalweg_checkpoint::{Append, Created, Entry, Store, StoreError, Verdict};
 use thalweg_state::segment::{Block, SegmentHeader, merge};
@@ -16,33 +16,66 @@ pub struct Upload {
     pub core: usize,
     /// The core's own count of files.
     pub number: u64,
-    /// Its path in the store.
-    pub path: String,
     /// What is in it; encoded when it is carried out.
     pub content: Content,
 }
 
 impl Upload {
-    pub(super) fn new(job: &str, attempt: u64, core: usize, number: u64, content: Content) -> Self {
-        let kind = match content {
-            Content::Image(_) => FileKind::Part,
-            Content::Segment { .. } => FileKind::Segment,
-        };
-        let path = CoreFile { attempt, core: core as u32, number, kind }.path(job);
-        Self { core, number, path, content }
+    /// Whether a later checkpoint needs it, should that fail for which it was made.
+    pub(super) fn outlasts_its_checkpoint(&self) -> bool {
+        matches!(self.content, Content::Segment { .. })
     }
 
-    fn store(&self, store: &dyn Store) -> Result<FileInfo, StoreError> {
+    /// What stands in front of its blocks, or all of it.
+    fn head(&self) -> Vec<u8> {
         match &self.content {
-            Content::Image(image) => write(store, &self.path, &[&image.encode()]),
+            Content::Image(image) => image.encode(),
             Content::Segment { epoch, blocks } => {
                 let core = self.core as u32;
-                let head = SegmentHeader { core, number: *epoch, epoch: *epoch }.head(blocks);
-                let blocks = blocks.iter().map(Block::bytes);
-                let pieces: Vec<_> = std::iter::once(&head[..]).chain(blocks).collect();
-                write(store, &self.path, &pieces)
+                SegmentHeader { core, number: *epoch, epoch: *epoch }.head(blocks).to_vec()
             }
         }
+    }
+
+    fn pieces<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let blocks = match &self.content {
+            Content::Image(_) => &[][..],
+            Content::Segment { blocks, .. } => blocks,
+        };
+        std::iter::once(head).chain(blocks.iter().map(Block::bytes))
+    }
+}
+
+/// What the cores have for a checkpoint, on its way to the store as one file: it costs one
+/// synchronisation whatever is in it.
+#[derive(Debug)]
+pub struct Packing {
+    /// Its path in the store.
+    path: String,
+    /// What is in it, in order.
+    pub(super) uploads: Vec<Upload>,
+}
+
+impl Packing {
+    pub(super) fn new(job: &str, pack: Pack, uploads: Vec<Upload>) -> Self {
+        Self { path: pack.path(job), uploads }
+    }
+
+    /// Writes the pack; returns where each upload is in it.
+    fn store(&self, store: &dyn Store) -> Result<Vec<FileInfo>, StoreError> {
+        let heads: Vec<_> = self.uploads.iter().map(Upload::head).collect();
+        let (mut pieces, mut files, mut offset) = (Vec::new(), Vec::new(), 0);
+        for (upload, head) in self.uploads.iter().zip(&heads) {
+            let from = pieces.len();
+            pieces.extend(upload.pieces(head));
+            let own = &pieces[from..];
+            let bytes = own.iter().map(|piece| piece.len() as u64).sum();
+            let (path, checksum) = (self.path.clone(), checksum_of(own));
+            files.push(FileInfo { path, offset, bytes, checksum });
+            offset += bytes;
+        }
+        write(store, &self.path, &pieces)?;
+        Ok(files)
     }
 }
 
@@ -52,15 +85,14 @@ fn is_other(store: &dyn Store, path: &str, expected: u64) -> Result<bool, StoreE
 }
 
 /// Writes a file. A name is never used for other bytes, so what is there already is this.
-fn write(store: &dyn Store, path: &str, pieces: &[&[u8]]) -> Result<FileInfo, StoreError> {
-    let created = store.create_of(path, pieces)?;
-    let checksum = checksum_of(pieces);
-    if created == Created::Exists && is_other(store, path, checksum)? {
+fn write(store: &dyn Store, path: &str, pieces: &[&[u8]]) -> Result<(), StoreError> {
+    if store.create_of(path, pieces)? == Created::Exists
+        && is_other(store, path, checksum_of(pieces))?
+    {
         let what = format!("cannot write {path}: another file has its name");
         return Err(StoreError::failed(what, "let each job have a --job-id of its own"));
     }
-    let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-    Ok(FileInfo { path: path.to_owned(), bytes, checksum })
+    Ok(())
 }
 
 /// Segments of a core that become one.
@@ -75,32 +107,31 @@ pub struct Merge {
 impl Merge {
     pub(super) fn new(
         job: &str,
-        attempt: u64,
-        (core, number): (usize, u64),
+        pack: Pack,
+        core: usize,
         segments: Vec<FileInfo>,
         is_bottom: bool,
     ) -> Self {
-        let file = CoreFile { attempt, core: core as u32, number, kind: FileKind::Segment };
-        Self { core, path: file.path(job), segments, is_bottom }
+        Self { core, path: pack.path(job), segments, is_bottom }
     }
 
     fn carry_out(&self, store: &dyn Store) -> Result<FileInfo, StoreError> {
         let read = |file: &FileInfo| {
-            let missing =
-                || StoreError::failed(format!("cannot merge {}: it is gone", file.path), "");
-            let bytes = store.get(&file.path)?.ok_or_else(missing)?;
-            let what = format!("cannot merge {}: it is damaged", file.path);
-            if checksum(&bytes) == file.checksum {
-                Ok(bytes)
-            } else {
-                Err(StoreError::failed(what, ""))
-            }
+            let failed = |what| {
+                let (path, offset) = (&file.path, file.offset);
+                StoreError::failed(format!("cannot merge {path} from {offset} on: {what}"), "")
+            };
+            let bytes = store.get_range(&file.path, file.offset, file.bytes)?;
+            let bytes = bytes.ok_or_else(|| failed("it is gone"))?;
+            if checksum(&bytes) == file.checksum { Ok(bytes) } else { Err(failed("it is damaged")) }
         };
         let segments = self.segments.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let segments: Vec<_> = segments.iter().map(Vec::as_slice).collect();
         let merged = merge(&segments, self.is_bottom)
             .map_err(|error| StoreError::failed(error.to_string(), error.hint))?;
-        write(store, &self.path, &[&merged])
+        write(store, &self.path, &[&merged])?;
+        let (path, bytes) = (self.path.clone(), merged.len() as u64);
+        Ok(FileInfo { path, offset: 0, bytes, checksum: checksum(&merged) })
     }
 }
 
@@ -109,8 +140,8 @@ impl Merge {
 pub enum Work {
     /// Make one segment of several.
     Merge(Merge),
-    /// Make a file durable.
-    Upload(Box<Upload>),
+    /// Make files durable, in one pack.
+    Pack(Packing),
     /// Send an entry of the log.
     Append {
         /// Its number.
@@ -129,8 +160,8 @@ pub enum Work {
 pub enum Done {
     /// Segments of a core are merged, or not.
     Merged(usize, Result<FileInfo, StoreError>),
-    /// A file is durable, or not.
-    Uploaded(Box<Upload>, Result<FileInfo, StoreError>),
+    /// These files are durable, or not.
+    Packed(Vec<Upload>, Result<Vec<FileInfo>, StoreError>),
     /// Something that the coordinator hears of.
     Heard(Event),
     /// Readers have their copy of a manifest, or not: the log has it anyway.
@@ -156,13 +187,18 @@ impl Done {
 }
 
 impl Work {
+    /// Whether no checkpoint waits for it.
+    pub fn can_wait(&self) -> bool {
+        matches!(self, Work::Merge(_) | Work::CopyManifest(_) | Work::Delete(_))
+    }
+
     /// Does it; may block.
     pub fn carry_out(self, store: &dyn Store, job: &str) -> Done {
         match self {
             Work::Merge(merge) => Done::Merged(merge.core, merge.carry_out(store)),
-            Work::Upload(upload) => {
-                let stored = upload.store(store);
-                Done::Uploaded(upload, stored)
+            Work::Pack(packing) => {
+                let stored = packing.store(store);
+                Done::Packed(packing.uploads, stored)
             }
             Work::Append { k, entry } => {
                 let verdict = Append::new(job, k, &entry).send(store);
@@ -171,7 +207,7 @@ impl Work {
             Work::CopyManifest(manifest) => {
                 let copy = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
                 let path = paths::metadata(job, manifest.checkpoint);
-                Done::Copied(store.create(&path, &copy).map(drop))
+                Done::Copied(store.show(&path, &copy))
             }
             Work::Delete(paths) => {
                 let gone = paths.into_iter().filter(|path| store.delete(path).is_ok());

@@ -73,18 +73,24 @@ impl SideCpus {
 
     /// A core's thread is pinned and its children would be, too.
     pub(crate) fn settle(&self) {
-        let mut set = rustix::thread::CpuSet::new();
-        self.cpus.iter().for_each(|cpu| set.set(*cpu));
-        if !self.cpus.is_empty() {
-            // Refused at the worst: then the thread shares its core's CPU, slower but right.
-            let _ = rustix::thread::sched_setaffinity(None, &set);
-        }
+        self.spread();
         if self.floating {
             let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
             let thread = thread_native_id();
             // Neither is ever refused: both only step back.
             let _ = set_thread_priority_and_policy(thread, ThreadPriority::Min, batch);
             let _ = rustix::process::setpriority_process(None, NICEST);
+        }
+    }
+
+    /// As [`SideCpus::settle`], for a thread that sleeps most of the time and is waited for: it does
+    /// not step back.
+    pub(crate) fn spread(&self) {
+        let mut set = rustix::thread::CpuSet::new();
+        self.cpus.iter().for_each(|cpu| set.set(*cpu));
+        if !self.cpus.is_empty() {
+            // Refused at the worst: then the thread shares its core's CPU, slower but right.
+            let _ = rustix::thread::sched_setaffinity(None, &set);
         }
     }
 }

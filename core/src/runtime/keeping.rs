@@ -1,6 +1,8 @@
 //! The thread that keeps the checkpoints of an attempt: the keeper, the store, and the lines
 //! between them and the cores.
 
+mod later;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,10 +12,11 @@ use crossbeam::channel::{Sender, bounded};
 use thalweg_checkpoint::Store;
 use thalweg_net::Doorbell;
 
+use self::later::Later;
 use super::SideCpus;
 use super::cut::{CutCommand, CutReport};
 use super::voice::{Ear, Event, Heard, Line, line};
-use crate::control::{Action, Keeper};
+use crate::control::{Action, Done, Keeper};
 use crate::error::Kind;
 use crate::time::{Clock, MachineClock};
 use crate::{Error, Result};
@@ -61,13 +64,14 @@ impl Keeping {
         let (give_cores, take_cores) = bounded(1);
         let job = job.to_owned();
         let body = move || {
-            cpus.settle();
+            cpus.spread();
             let (line, ear) = line();
             let _ = tell_line.send(line);
             let Ok(cores) = take_cores.recv() else { return Ok(()) };
+            let later = Later::start(Arc::clone(&store), &job, cpus)?;
             let (finished, failure, logged) = (false, None, 0);
             let thread =
-                Keepers { keeper, store, job, clock, say, cores, finished, failure, logged };
+                Keepers { keeper, store, later, job, clock, say, cores, finished, failure, logged };
             thread.run(&ear)
         };
         let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(body);
@@ -97,6 +101,7 @@ fn died() -> Error {
 struct Keepers {
     keeper: Keeper,
     store: Arc<dyn Store + Sync>,
+    later: Later,
     job: String,
     clock: MachineClock,
     say: Line<Event>,
@@ -127,6 +132,9 @@ impl Keepers {
                 Heard::Nothing => self.keeper.tick(now),
             };
             self.act(actions);
+            while let Some(done) = self.later.done() {
+                self.heed(done);
+            }
             self.log_newest();
             if let Some(reason) = self.failure {
                 return Err(lost(&reason));
@@ -157,6 +165,19 @@ impl Keepers {
         }
     }
 
+    fn heed(&mut self, done: Done) {
+        let actions = self.did(done);
+        self.act(actions);
+    }
+
+    fn did(&mut self, done: Done) -> Vec<Action> {
+        if let Some(trouble) = done.trouble() {
+            tracing::warn!("{trouble}");
+        }
+        let now = self.now_ms();
+        self.keeper.did(now, done)
+    }
+
     fn act(&mut self, actions: Vec<Action>) {
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
@@ -166,13 +187,10 @@ impl Keepers {
                     let _ = core.commands.send(command);
                     core.doorbell.ring();
                 }
+                Action::Do(work) if work.can_wait() => self.later.order(work),
                 Action::Do(work) => {
                     let done = work.carry_out(&*self.store, &self.job);
-                    if let Some(trouble) = done.trouble() {
-                        tracing::warn!("{trouble}");
-                    }
-                    let now = self.now_ms();
-                    actions.extend(self.keeper.did(now, done));
+                    actions.extend(self.did(done));
                 }
                 Action::Fail { reason, is_final } => {
                     let error = lost(&reason);

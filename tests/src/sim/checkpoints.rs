@@ -9,7 +9,7 @@ use std::rc::Rc;
 use thalweg::control::{Action, Begun, JobDescription, Keeper, RestartFrom, Work, begin};
 use thalweg::runtime::{CutCommand, CutReport, Restore, Worker};
 use thalweg_checkpoint::coordinator::Config;
-use thalweg_checkpoint::store::{Fault, Operation};
+use thalweg_checkpoint::store::{Fault, Operation, checksum};
 use thalweg_checkpoint::{Log, MemoryStore, Store};
 
 use super::Random;
@@ -220,8 +220,10 @@ impl Checkpoints {
             let manifest = Log::manifest(&self.store, &self.job.id, completed);
             let manifest = manifest.expect("a complete checkpoint has a manifest");
             for file in manifest.all_files() {
-                let size = self.store.size(&file.path).expect("the store answers");
-                assert_eq!(size, Some(file.bytes), "checkpoint {}: {file:?}", completed.checkpoint);
+                let found = self.store.get_range(&file.path, file.offset, file.bytes);
+                let found = found.expect("the store answers").map(|bytes| checksum(&bytes));
+                let checkpoint = completed.checkpoint;
+                assert_eq!(found, Some(file.checksum), "checkpoint {checkpoint}: {file:?}");
             }
         }
         let completed = self.keeper.coordinator().statistics().completed_count();

@@ -35,13 +35,13 @@ pub enum CutReport {
     },
     /// These segments are to be merged into one.
     Merge {
-        /// The number of the merged file.
-        number: u64,
         /// The segments, the oldest first.
         segments: Vec<FileInfo>,
         /// Whether nothing lies below the first.
         is_bottom: bool,
     },
+    /// All that the core has for this checkpoint was handed over.
+    Delivered(u64),
     /// The core's part of a checkpoint is durable.
     Acknowledged(Acknowledgement),
     /// Output of this checkpoint and all before it is visible.

@@ -60,6 +60,8 @@ pub(super) struct OpenCut {
     recording: Option<Recording>,
     counts: Vec<ChannelCounts>,
     image: Option<Handed>,
+    /// Whether all was handed over, its state too.
+    delivered: bool,
 }
 
 /// A file that was handed over to be stored.
@@ -142,6 +144,7 @@ impl Cuts {
             recording: Some(recording),
             counts: Vec::new(),
             image: None,
+            delivered: false,
         });
     }
 
@@ -185,9 +188,7 @@ impl Cuts {
         let Some(range) = self.limits.choose(&sizes) else { return };
         let segments = self.segments[range.clone()].iter();
         let segments = segments.filter_map(|it| it.stored().cloned()).collect();
-        let number = self.files;
-        self.files += 1;
-        self.tell(CutReport::Merge { number, segments, is_bottom: range.start == 0 });
+        self.tell(CutReport::Merge { segments, is_bottom: range.start == 0 });
         self.merging = Some(range);
     }
 
@@ -199,8 +200,19 @@ impl Cuts {
         }
     }
 
-    /// Hands the image over once every barrier has come.
-    pub(super) fn hand_over_image(&mut self) {
+    /// Hands over what is left: the image once every barrier has come.
+    pub(super) fn deliver(&mut self) {
+        self.hand_over_image();
+        let encoded = self.encoding.is_none();
+        if let Some(open) = self.open.as_mut().filter(|open| encoded && open.image.is_some())
+            && !std::mem::replace(&mut open.delivered, true)
+        {
+            let checkpoint = open.trigger.checkpoint;
+            self.tell(CutReport::Delivered(checkpoint));
+        }
+    }
+
+    fn hand_over_image(&mut self) {
         let Some(open) = &mut self.open else { return };
         if open.awaits.contains(&true) {
             return;

@@ -129,7 +129,7 @@ impl Worker {
         if encoding {
             self.encode_segment(ROWS_PER_TURN)?;
         }
-        self.cuts.hand_over_image();
+        self.cuts.deliver();
         if self.sinks_settled()? {
             self.cuts.acknowledge(self.core.index());
             if let Some(checkpoint) = self.cuts.committing.take() {
