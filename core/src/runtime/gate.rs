@@ -63,9 +63,10 @@ pub(crate) trait GatePort {
     fn record(&mut self, name: &str, recording: &mut Recording) -> Result<()>;
     /// Ends the epoch for the state of its operators; see [`PageConsumer`] for this and what
     /// follows.
-    fn end_segment(&mut self);
+    fn can_tell_all(&mut self) -> bool;
+    fn end_segment(&mut self, all: bool);
     fn advance_segment(&mut self, rows: usize) -> Result<bool>;
-    fn take_blocks(&mut self, out: &mut Vec<Block>);
+    fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool;
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool>;
     fn end_restore(&mut self);
     /// Makes it what it was when it was recorded; before the first frame.
@@ -371,8 +372,12 @@ impl<T: Record> GatePort for Gate<T> {
         self.restore_all(image)
     }
 
-    fn end_segment(&mut self) {
-        self.consumers.iter_mut().for_each(|consumer| consumer.end_segment());
+    fn can_tell_all(&mut self) -> bool {
+        self.consumers.iter_mut().all(|consumer| consumer.can_tell_all())
+    }
+
+    fn end_segment(&mut self, all: bool) {
+        self.consumers.iter_mut().for_each(|consumer| consumer.end_segment(all));
     }
 
     fn advance_segment(&mut self, rows: usize) -> Result<bool> {
@@ -384,8 +389,9 @@ impl<T: Record> GatePort for Gate<T> {
         Ok(true)
     }
 
-    fn take_blocks(&mut self, out: &mut Vec<Block>) {
-        self.consumers.iter_mut().for_each(|consumer| consumer.take_blocks(out));
+    fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool {
+        let taken = self.consumers.iter_mut().map(|consumer| consumer.take_blocks(out));
+        taken.fold(true, |all, this| all & this)
     }
 
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {

@@ -11,13 +11,17 @@ use crate::{Error, Result};
 /// again. In a restore, before the first record: `restore_block` with every block of every segment
 /// in order, then `end_restore`.
 pub trait Journalled {
-    /// Ends the core's epoch: what changes later belongs to the next one. Moves no row.
-    fn end_segment(&mut self);
-    /// Encodes rows that changed in the epoch that ended, at most `rows`, by which that goes down;
+    /// Whether a segment may hold all of it, changed or not.
+    fn can_tell_all(&self) -> bool;
+    /// Ends the core's epoch: what changes later belongs to the next one. The segment will hold what
+    /// has changed, or `all` there is. Moves no row.
+    fn end_segment(&mut self, all: bool);
+    /// Encodes rows for the epoch that ended, at most `rows`, by which that goes down;
     /// true if none is left.
     fn advance_segment(&mut self, rows: &mut usize) -> Result<bool>;
-    /// Gives the blocks of the epoch that ended away, in order; none if nothing changed.
-    fn take_blocks(&mut self, out: &mut Vec<Block>);
+    /// Gives the blocks of the epoch that ended away, in order; none if nothing changed. True if
+    /// they hold all that there was then, so that older segments say nothing more.
+    fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool;
     /// Takes a block in, if it is one of its column.
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool>;
     /// The last block was taken in.

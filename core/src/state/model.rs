@@ -139,6 +139,7 @@ fn run(memory: Option<fn(u64) -> StateMemory>, seed: u64) {
     }
     let mut states = handles(&core);
     let (mut segments, mut ended) = (Vec::new(), None::<(Vec<String>, i64)>);
+    let (mut ends, mut voids, mut told_all) = (0, 0, 0);
     let mut random = seed;
     let mut draw = |below: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -159,23 +160,32 @@ fn run(memory: Option<fn(u64) -> StateMemory>, seed: u64) {
         match ended.take() {
             None if draw(20) == 0 => {
                 ended = Some((states.show(), core.wall_millis()));
-                states.tables.journals(&mut |part| part.end_segment());
+                let mut all = draw(3) == 0;
+                states.tables.journals(&mut |part| all &= part.can_tell_all());
+                told_all += u32::from(all);
+                states.tables.journals(&mut |part| part.end_segment(all));
                 core.epoch.set(core.epoch.get() + 1);
             }
             None => {}
             Some(shown) if !states.advance(draw(6) as usize) => ended = Some(shown),
             Some((shown, now)) => {
-                let mut blocks = Vec::new();
-                states.tables.journals(&mut |part| part.take_blocks(&mut blocks));
+                let (mut blocks, mut all) = (Vec::new(), true);
+                states.tables.journals(&mut |part| all &= part.take_blocks(&mut blocks));
+                if all {
+                    segments.clear();
+                    voids += 1;
+                }
+                ends += 1;
                 segments.push(blocks);
                 let core = Core::new(0, 1, Rc::new(ManualClock::new(now)));
                 let mut anew = handles(&core);
                 anew.restore(&segments);
-                assert_eq!(anew.show(), shown, "segment {} of seed {seed}", segments.len());
+                assert_eq!(anew.show(), shown, "segment {ends} of seed {seed}");
             }
         }
     }
-    assert!(segments.len() > 20, "{} segments", segments.len());
+    assert!(ends > 20, "{ends} segments");
+    assert!(voids + 1 >= told_all && (memory.is_some() || told_all > 0), "{voids} {told_all}");
     assert_eq!(memory.is_some(), core.budget.counts.evicted.value() > 0);
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Store<K: Key, V: Row> {
     rows: Rows<K, V>,
     /// What is known of rows that are not in the table; `None`: there are none.
     cold: Option<Box<Cold<K>>>,
+    /// Whether rows were cold when the last epoch ended.
+    was_cold: bool,
     /// What it is named by on its core, in the cold tier and in segments.
     column: Column,
     places: Places<K>,
@@ -99,7 +101,7 @@ impl<K: Key, V: Row> Store<K, V> {
                 (Rows::Expiring(Box::new(rows)), column)
             }
         };
-        Self { core, rows, cold: None, column, places }
+        Self { core, rows, cold: None, was_cold: false, column, places }
     }
 
     /// Whether a look-up may do more than look: rows expire, or some are cold.

@@ -240,6 +240,9 @@ impl<K: Key, V> Table<K, V> {
             Some(old) if place.in_old => old.live -= 1,
             _ => {
                 self.live -= 1;
+                if self.journal.is_some() {
+                    self.note_close(place.index);
+                }
                 self.lines.close(place.index);
             }
         }

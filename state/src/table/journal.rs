@@ -6,6 +6,9 @@
 //! says is how things stood when its epoch ended. An encoded entry belongs to no epoch (0) until it
 //! changes again; one that is in the table and in no block is on a list.
 
+mod sweep;
+
+use self::sweep::Sweep;
 use super::Table;
 use super::access::Place;
 use super::pair::Pair;
@@ -22,11 +25,17 @@ pub type EncodeValue<V> = fn(&V, &mut Encoder, &mut Vec<u8>) -> Result<(), Codec
 /// How many hashes ahead of its use a line is asked for.
 const AHEAD: usize = 16;
 
+/// From one changed entry on so many lines it is cheaper to go by lines than by hashes.
+const SWEEP_SHARE: usize = 8;
+
 /// Hashes of a list's chunk.
 const CHUNK: usize = 4096;
 
 /// Empty chunks that are kept: 2 MB.
 const SPARE_MAX: usize = 64;
+
+/// Chunks that are dropped at once.
+const SHED_MAX: usize = 32;
 
 /// What changed in a table.
 pub struct Journal<K, V> {
@@ -46,6 +55,18 @@ struct Closing {
     epoch: u64,
     changed: Hashes,
     block: BlockWriter,
+    /// Goes by lines instead of the list.
+    sweep: Option<Sweep>,
+    /// Entries when the epoch ended, and how many of them were encoded.
+    entries: usize,
+    encoded: usize,
+}
+
+impl Closing {
+    /// Whether its blocks hold every entry that there was.
+    fn holds_all(&self) -> bool {
+        self.encoded == self.entries || self.sweep.is_some_and(|sweep| sweep.all)
+    }
 }
 
 /// Hashes, in chunks: no growth copies more than one of them.
@@ -82,6 +103,19 @@ impl Hashes {
         Some((hash, soon))
     }
 
+    /// Drops a chunk.
+    fn shed(&mut self, spare: &mut Vec<Vec<u64>>) {
+        let Some(mut chunk) = self.0.pop() else { return };
+        if chunk.capacity() >= CHUNK && spare.len() < SPARE_MAX {
+            chunk.clear();
+            spare.push(chunk);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.last().map_or(0, |last| (self.0.len() - 1) * CHUNK + last.len())
+    }
+
     fn bytes(&self) -> usize {
         self.0.iter().map(|chunk| chunk.capacity() * size_of::<u64>()).sum()
     }
@@ -109,7 +143,10 @@ impl<K: Key, V> Journal<K, V> {
     /// Encodes an entry of `epoch`, into the block of that epoch.
     fn put(&mut self, hash: u64, epoch: u64, pair: &Pair<K, V>) {
         let block = match &mut self.closing {
-            Some(closing) if closing.epoch == epoch => &mut closing.block,
+            Some(closing) if closing.epoch == epoch => {
+                closing.encoded += 1;
+                &mut closing.block
+            }
             _ => &mut self.block,
         };
         let (stream, encoder) = ((self.stream_hash)(&pair.key, hash), &mut self.encoder);
@@ -118,6 +155,23 @@ impl<K: Key, V> Journal<K, V> {
         });
         if let Err(error) = put {
             self.failure.get_or_insert(error);
+        }
+    }
+
+    /// Drops some of the list after a sweep, which has encoded all that it names; true if none is
+    /// left.
+    fn shed_list(&mut self) -> bool {
+        let Some(closing) = &mut self.closing else { return true };
+        for _ in 0..SHED_MAX {
+            closing.changed.shed(&mut self.spare);
+        }
+        closing.changed.0.is_empty()
+    }
+
+    /// Encodes an entry that no epoch has changed, into the block of the epoch that ended.
+    fn put_unchanged(&mut self, hash: u64, pair: &Pair<K, V>) {
+        if let Some(epoch) = self.closing.as_ref().map(|closing| closing.epoch) {
+            self.put(hash, epoch, pair);
         }
     }
 
@@ -144,11 +198,13 @@ impl<K: Key, V> Table<K, V> {
         self.journal.as_ref().map_or(0, |journal| journal.bytes())
     }
 
-    /// Ends `epoch`: later changes belong to a later one. Sets aside what changed.
+    /// Ends `epoch`: later changes belong to a later one. Sets aside what changed, or `all` entries,
+    /// changed or not: of a table without a cold tier only.
     ///
     /// # Panics
     /// If the blocks of the epoch before were not taken.
-    pub fn end_epoch(&mut self, epoch: u64) {
+    pub fn end_epoch(&mut self, epoch: u64, all: bool) {
+        let (entries, lines) = (self.len(), self.line_count());
         let Some(journal) = &mut self.journal else { return };
         if let Some(closing) = &journal.closing {
             panic!("epoch {epoch} ends, and the blocks of epoch {} were not taken", closing.epoch);
@@ -156,7 +212,9 @@ impl<K: Key, V> Table<K, V> {
         let next = BlockWriter::new(journal.block.column().clone());
         let block = std::mem::replace(&mut journal.block, next);
         let changed = std::mem::take(&mut journal.changed);
-        journal.closing = Some(Closing { epoch, changed, block });
+        let sweeps = all || changed.len() >= lines / SWEEP_SHARE;
+        let sweep = sweeps.then(|| Sweep::new(all));
+        journal.closing = Some(Closing { epoch, changed, block, sweep, entries, encoded: 0 });
     }
 
     /// Encodes entries that changed in the epoch that ended, at most `rows`, by which that goes
@@ -166,25 +224,31 @@ impl<K: Key, V> Table<K, V> {
     /// A value cannot be encoded, now or before.
     pub fn encode_ended(&mut self, rows: &mut usize) -> Result<bool, CodecError> {
         let Some(mut journal) = self.journal.take() else { return Ok(true) };
-        let mut done = journal.closing.is_none();
+        let sweeps = journal.closing.as_ref().map(|closing| closing.sweep.is_some());
+        let done = match sweeps {
+            None => true,
+            Some(false) => self.encode_listed(&mut journal, rows),
+            Some(true) => self.sweep_ended(&mut journal, rows) && journal.shed_list(),
+        };
+        let failure = journal.failure.take();
+        self.journal = Some(journal);
+        failure.map_or(Ok(done), Err)
+    }
+
+    /// Encodes what the list names; true if none is left.
+    fn encode_listed(&mut self, journal: &mut Journal<K, V>, rows: &mut usize) -> bool {
         while let Some(closing) = &mut journal.closing
             && *rows > 0
         {
-            let Some((hash, soon)) = closing.changed.pop(&mut journal.spare) else {
-                done = true;
-                break;
-            };
+            let Some((hash, soon)) = closing.changed.pop(&mut journal.spare) else { break };
             let epoch = closing.epoch;
             *rows -= 1;
             if let Some(soon) = soon {
                 self.prefetch(soon);
             }
-            self.encode_all(hash, epoch, &mut journal);
+            self.encode_all(hash, epoch, journal);
         }
-        done |= journal.closing.as_ref().is_some_and(|closing| closing.changed.0.is_empty());
-        let failure = journal.failure.take();
-        self.journal = Some(journal);
-        failure.map_or(Ok(done), Err)
+        journal.closing.as_ref().is_none_or(|closing| closing.changed.0.is_empty())
     }
 
     /// Encodes the entries with this hash that changed in `epoch`.
@@ -224,15 +288,20 @@ impl<K: Key, V> Table<K, V> {
     }
 
     /// Gives the blocks of the epoch that ended away, in order; before that, everything is encoded.
+    /// True if they hold every entry that there was then, so that older blocks say nothing more.
     ///
     /// # Panics
     /// If entries are left to be encoded.
-    pub fn take_blocks(&mut self, out: &mut Vec<Block>) {
+    pub fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool {
         let ended = self.journal.as_mut().and_then(|journal| journal.closing.take());
-        if let Some(Closing { epoch, changed, mut block }) = ended {
+        if let Some(closing) = ended {
+            let holds_all = closing.holds_all();
+            let Closing { epoch, changed, mut block, .. } = closing;
             assert!(changed.0.is_empty(), "entries of epoch {epoch} are left to be encoded");
             block.finish(out);
+            return holds_all;
         }
+        self.is_empty()
     }
 
     /// Notes that an entry changes, after its line says so; `before` is the epoch that it said.
@@ -244,6 +313,8 @@ impl<K: Key, V> Table<K, V> {
         if journal.closes(before) {
             journal.put(hash, before, self.pair(place));
             self.line_mut(place).note();
+        } else if before == 0 && journal.awaits_unchanged(place) {
+            journal.put_unchanged(hash, self.pair(place));
         }
         journal.changed.push(hash, &mut journal.spare);
         self.journal = Some(journal);
@@ -274,6 +345,8 @@ impl<K: Key, V> Table<K, V> {
         let closes = journal.closes(line.epoch());
         if closes {
             journal.put(line.hash, line.epoch(), pair);
+        } else if line.epoch() == 0 && journal.awaits_unchanged(place) {
+            journal.put_unchanged(line.hash, pair);
         }
         // What no block holds is gone without a trace.
         if closes || line.is_noted() {
@@ -290,6 +363,8 @@ impl<K: Key, V> Table<K, V> {
             let line = self.lines_of(place).line(place.index);
             if line.epoch() != 0 {
                 journal.put(line.hash, line.epoch(), self.pair(place));
+            } else if journal.awaits_unchanged(place) {
+                journal.put_unchanged(line.hash, self.pair(place));
             }
             self.journal = Some(journal);
         }

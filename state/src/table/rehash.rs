@@ -73,6 +73,8 @@ impl<K: Key, V> Table<K, V> {
             return;
         };
         let end = (old.cursor + PASSED_MAX).min(old.lines.count());
+        let sweeping = self.journal.is_some();
+        let mut moves = [(0, 0); MOVED_MAX_CROWDED];
         let mut moved = 0;
         while old.cursor < end && moved < old.quota {
             let line = old.lines.line(old.cursor);
@@ -87,6 +89,9 @@ impl<K: Key, V> Table<K, V> {
             let index = self.lines.free(line.hash);
             let target = self.lines.line_mut(index);
             target.move_from(line);
+            if sweeping {
+                moves[moved] = (old.cursor - 1, index);
+            }
             self.live += 1;
             old.live -= 1;
             moved += 1;
@@ -95,6 +100,9 @@ impl<K: Key, V> Table<K, V> {
         if old.cursor == old.lines.count() {
             assert_eq!(old.live, 0, "a rehash left entries behind");
             self.old = None;
+        }
+        if sweeping {
+            moves[..moved].iter().for_each(|(from, to)| self.note_move(*from, *to));
         }
     }
 
@@ -136,6 +144,9 @@ impl<K: Key, V> Table<K, V> {
         assert!(self.old.is_none(), "a rehash is under way");
         let crowded = self.live > count / 4;
         let quota = if crowded { MOVED_MAX_CROWDED } else { MOVED_MAX };
+        if let Some(journal) = &mut self.journal {
+            journal.rehash_starts();
+        }
         let lines = std::mem::replace(&mut self.lines, Lines::new(count));
         let (live, ahead_from) = (self.live, usize::MAX);
         self.old = Some(Box::new(Migration { lines, cursor: 0, live, ahead_from, quota }));

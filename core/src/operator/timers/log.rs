@@ -17,6 +17,8 @@ pub(super) struct TimerLog {
 struct Kept {
     block: BlockWriter,
     ended: Option<BlockWriter>,
+    /// Whether there was no timer when the last epoch ended.
+    was_empty: bool,
 }
 
 impl TimerLog {
@@ -25,7 +27,8 @@ impl TimerLog {
         // Not in quotes, as a state's name is.
         let name = format!("{operator:?}/{part}").into();
         let column = Column { name, kind, fingerprint: 1 };
-        let kept = || Kept { block: BlockWriter::new(column.clone()), ended: None };
+        let kept =
+            || Kept { block: BlockWriter::new(column.clone()), ended: None, was_empty: true };
         let kept = core.journal.get().then(|| Box::new(kept()));
         Self { column, kept }
     }
@@ -60,18 +63,22 @@ impl TimerLog {
         }
     }
 
-    pub(super) fn end_segment(&mut self) {
+    /// Ends an epoch; `is_empty`: there is no timer.
+    pub(super) fn end_segment(&mut self, is_empty: bool) {
         let Some(kept) = &mut self.kept else { return };
+        kept.was_empty = is_empty;
         assert!(kept.ended.is_none(), "an epoch ends, and the timers of the last were not taken");
         let next = BlockWriter::new(self.column.clone());
         kept.ended = Some(std::mem::replace(&mut kept.block, next));
     }
 
-    pub(super) fn take_blocks(&mut self, out: &mut Vec<Block>) {
-        let ended = self.kept.as_mut().and_then(|kept| kept.ended.take());
-        if let Some(mut ended) = ended {
+    /// True if older blocks say nothing more: there was no timer.
+    pub(super) fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool {
+        let Some(kept) = &mut self.kept else { return true };
+        if let Some(mut ended) = kept.ended.take() {
             ended.finish(out);
         }
+        kept.was_empty
     }
 }
 

@@ -33,7 +33,7 @@ fn core() -> Rc<Core> {
 
 /// Ends an epoch and returns its segment.
 fn end(part: &mut dyn Journalled, number: u64) -> Vec<u8> {
-    part.end_segment();
+    part.end_segment(false);
     assert!(part.advance_segment(&mut 0).expect("a log is complete"));
     let mut blocks: Vec<Block> = Vec::new();
     part.take_blocks(&mut blocks);

@@ -248,16 +248,21 @@ impl TimerQueue {
 }
 
 impl Journalled for TimerQueue {
-    fn end_segment(&mut self) {
-        self.log.end_segment();
+    /// A log says what happened, not what there is.
+    fn can_tell_all(&self) -> bool {
+        self.count == 0
+    }
+
+    fn end_segment(&mut self, _all: bool) {
+        self.log.end_segment(self.count == 0);
     }
 
     fn advance_segment(&mut self, _rows: &mut usize) -> Result<bool> {
         Ok(true)
     }
 
-    fn take_blocks(&mut self, out: &mut Vec<Block>) {
-        self.log.take_blocks(out);
+    fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool {
+        self.log.take_blocks(out)
     }
 
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {

@@ -12,6 +12,7 @@ use std::ops::Range;
 use thalweg_checkpoint::FileInfo;
 use thalweg_checkpoint::coordinator::{Acknowledgement, ChannelCounts, Phases};
 use thalweg_net::Barrier;
+use thalweg_state::segment::Block;
 
 use super::Recording;
 use super::merging::MergeLimits;
@@ -39,6 +40,8 @@ pub(crate) struct Cuts {
     /// Which segments are being merged.
     merging: Option<Range<usize>>,
     limits: MergeLimits,
+    /// Whether all state can be encoded, so that nothing has to be merged for its bulk.
+    can_tell_all: bool,
     /// The epoch whose changes are being encoded.
     pub(super) encoding: Option<u64>,
     /// The checkpoint up to which output is being made visible.
@@ -178,14 +181,40 @@ impl Cuts {
         }
     }
 
+    /// Whether the segment that ends now is to hold all state, where it can: merging would cost
+    /// more than encoding it once.
+    pub(super) fn tells_all(&mut self, can: bool) -> bool {
+        self.can_tell_all = can;
+        let bulky = self.limits.choose(&self.sizes()).is_some_and(|range| range.start == 0);
+        can && bulky && self.merging.is_none()
+    }
+
+    /// The segment is encoded; `all`: it holds all state, and those before it are void.
+    pub(super) fn encoded(&mut self, epoch: u64, blocks: Vec<Block>, all: bool) {
+        self.encoding = None;
+        if all && self.merging.is_none() {
+            self.segments.clear();
+        }
+        if !blocks.is_empty() {
+            let number = self.store(Content::Segment { epoch, blocks });
+            self.segments.push(Handed::Storing(number));
+        }
+    }
+
+    /// Sizes of the oldest segments, as far as they are stored.
+    fn sizes(&self) -> Vec<u64> {
+        self.segments.iter().map_while(Handed::stored).map(|file| file.bytes).collect()
+    }
+
     /// Has segments merged if that pays.
     pub(super) fn merge_some(&mut self) {
         if self.merging.is_some() {
             return;
         }
-        let stored = self.segments.iter().map_while(Handed::stored);
-        let sizes: Vec<_> = stored.map(|file| file.bytes).collect();
-        let Some(range) = self.limits.choose(&sizes) else { return };
+        let Some(range) = self.limits.choose(&self.sizes()) else { return };
+        if range.start == 0 && self.can_tell_all {
+            return;
+        }
         let segments = self.segments[range.clone()].iter();
         let segments = segments.filter_map(|it| it.stored().cloned()).collect();
         self.tell(CutReport::Merge { segments, is_bottom: range.start == 0 });

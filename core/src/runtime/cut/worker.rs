@@ -3,7 +3,7 @@
 use thalweg_net::Barrier;
 use thalweg_state::segment::{BlockReader, SegmentReader};
 
-use super::messages::{Content, CutCommand, CutReport};
+use super::messages::{CutCommand, CutReport};
 use super::open::{Handed, ROWS_PER_TURN};
 use super::{Recording, Restore, Restoring, invalid};
 use crate::Result;
@@ -91,8 +91,11 @@ impl Worker {
             self.encode_segment(usize::MAX)?;
         }
         let epoch = self.core.epoch.get();
+        let can_tell_all =
+            self.gates.iter().flatten().all(|it| it.inner.borrow_mut().can_tell_all());
+        let all = self.cuts.tells_all(can_tell_all);
         for gate in self.gates.iter().flatten() {
-            gate.inner.borrow_mut().end_segment();
+            gate.inner.borrow_mut().end_segment(all);
         }
         self.core.epoch.set(epoch + 1);
         self.cuts.encoding = Some(epoch);
@@ -108,15 +111,11 @@ impl Worker {
                 return Ok(());
             }
         }
-        let mut blocks = Vec::new();
+        let (mut blocks, mut all) = (Vec::new(), true);
         for gate in self.gates.iter().flatten() {
-            gate.inner.borrow_mut().take_blocks(&mut blocks);
+            all &= gate.inner.borrow_mut().take_blocks(&mut blocks);
         }
-        self.cuts.encoding = None;
-        if !blocks.is_empty() {
-            let number = self.cuts.store(Content::Segment { epoch, blocks });
-            self.cuts.segments.push(Handed::Storing(number));
-        }
+        self.cuts.encoded(epoch, blocks, all);
         Ok(())
     }
 

@@ -56,8 +56,14 @@ pub trait PageConsumer<T: Record> {
     fn restored(&mut self) {}
     /// Ends the core's epoch for its state, just before [`Core::epoch`](crate::runtime::Core) moves
     /// on; the blocks of the epoch before were taken. Moves no row.
-    fn end_segment(&mut self) {
-        self.journals(&mut |part| part.end_segment());
+    fn end_segment(&mut self, all: bool) {
+        self.journals(&mut |part| part.end_segment(all));
+    }
+    /// Whether a segment may hold all of its state, changed or not.
+    fn can_tell_all(&mut self) -> bool {
+        let mut can = true;
+        self.journals(&mut |part| can &= part.can_tell_all());
+        can
     }
     /// Encodes rows that changed in the epoch that ended, at most `rows`; true if none is left.
     fn advance_segment(&mut self, rows: usize) -> Result<bool> {
@@ -70,9 +76,11 @@ pub trait PageConsumer<T: Record> {
         done
     }
     /// Gives the blocks of the epoch that ended away; after [`PageConsumer::advance_segment`] is
-    /// done.
-    fn take_blocks(&mut self, out: &mut Vec<Block>) {
-        self.journals(&mut |part| part.take_blocks(out));
+    /// done. True if they hold all that there was then.
+    fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool {
+        let mut all = true;
+        self.journals(&mut |part| all &= part.take_blocks(out));
+        all
     }
     /// Takes a block in if it belongs to its state; before the first record, oldest first.
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {

@@ -11,17 +11,22 @@ use crate::error::Kind;
 use crate::{Error, Result};
 
 impl<K: Key, V: Row> Journalled for Store<K, V> {
-    fn end_segment(&mut self) {
+    fn can_tell_all(&self) -> bool {
+        !self.cold.as_ref().is_some_and(|cold| cold.has_left())
+    }
+
+    fn end_segment(&mut self, all: bool) {
         let epoch = self.core.epoch.get();
-        with_table!(&mut self.rows, table => table.end_epoch(epoch));
+        self.was_cold = !self.can_tell_all();
+        with_table!(&mut self.rows, table => table.end_epoch(epoch, all));
     }
 
     fn advance_segment(&mut self, rows: &mut usize) -> Result<bool> {
         Ok(with_table!(&mut self.rows, table => table.encode_ended(rows))?)
     }
 
-    fn take_blocks(&mut self, out: &mut Vec<Block>) {
-        with_table!(&mut self.rows, table => table.take_blocks(out));
+    fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool {
+        with_table!(&mut self.rows, table => table.take_blocks(out)) && !self.was_cold
     }
 
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {
