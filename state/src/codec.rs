@@ -3,6 +3,7 @@
 //! A value is a plain Rust value in memory and an rkyv archive at rest. Bytes that come back are
 //! validated before they are believed, whoever wrote them, and may lie at any alignment.
 
+mod scratch;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -11,9 +12,11 @@ use rkyv::Archive;
 use rkyv::api::low::{LowDeserializer, LowSerializer, LowValidator};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Error as RkyvError;
-use rkyv::ser::allocator::{Arena, ArenaHandle};
+use rkyv::ser::allocator::Arena;
 use rkyv::ser::{Positional, Writer};
 use rkyv::util::AlignedVec;
+
+pub use self::scratch::Scratch;
 
 /// Longest archive that is realigned on the stack when it is decoded.
 const STACK_MAX: usize = 256;
@@ -38,7 +41,7 @@ pub trait State:
         Archived: for<'a> CheckBytes<LowValidator<'a, RkyvError>>
                       + rkyv::Deserialize<Self, LowDeserializer<RkyvError>>,
     >
-    + for<'a> rkyv::Serialize<LowSerializer<Tail, ArenaHandle<'a>, RkyvError>>
+    + for<'a> rkyv::Serialize<LowSerializer<Tail, Scratch<'a>, RkyvError>>
 {
     /// Identifies the type's shape; a checkpoint holds it, so that a changed type is noticed at
     /// restore.
@@ -107,7 +110,7 @@ impl Encoder {
     pub fn encode<T: State>(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
         let start = out.len();
         let tail = Tail { bytes: std::mem::take(out), start };
-        let mut serializer = rkyv::ser::Serializer::new(tail, self.arena.acquire(), ());
+        let mut serializer = rkyv::ser::Serializer::new(tail, Scratch::Idle(&mut self.arena), ());
         let outcome = rkyv::api::serialize_using(value, &mut serializer);
         *out = serializer.into_writer().bytes;
         outcome.map(|_| ()).map_err(|source| {

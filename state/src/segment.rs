@@ -13,6 +13,7 @@
 //! value.
 
 mod merge;
+mod pool;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod writer;
 use std::rc::Rc;
 
 pub use merge::merge;
+pub use pool::BlockPool;
 pub use reader::{BlockReader, Blocks, Op, Ops, SegmentReader};
 pub use writer::{Block, BlockWriter, SegmentHeader};
 

@@ -11,7 +11,7 @@ use thalweg_checkpoint::{Coordinator, StoreError};
 use thalweg_net::Barrier;
 
 use super::work::{Done, Merge, Packing, Upload, Work};
-use crate::runtime::{CutCommand, CutReport};
+use crate::runtime::{Content, CutCommand, CutReport};
 
 /// A barrier's kind that says: all sources have ended, and this is the job's last checkpoint.
 pub(crate) const FINAL: u8 = 2;
@@ -155,7 +155,8 @@ impl Keeper {
                 vec![Action::Tell(core, CutCommand::Merged(file.ok()))]
             }
             Done::Packed(uploads, Ok(files)) => {
-                uploads.iter().zip(files).map(|(upload, file)| stored(upload, file)).collect()
+                let stored = uploads.into_iter().zip(files);
+                stored.flat_map(|(upload, file)| stored_of(upload, file)).collect()
             }
             Done::Packed(uploads, Err(error)) => self.refused(now_ms, uploads, &error),
         }
@@ -251,8 +252,15 @@ impl Keeper {
     }
 }
 
-fn stored(upload: &Upload, file: FileInfo) -> Action {
-    Action::Tell(upload.core, CutCommand::Stored(upload.number, file))
+/// What a core hears of a file that is durable.
+fn stored_of(upload: Upload, file: FileInfo) -> impl Iterator<Item = Action> {
+    let Upload { core, number, content } = upload;
+    let spare = match content {
+        Content::Segment { blocks, .. } => Some(CutCommand::Spare(blocks)),
+        Content::Image(_) => None,
+    };
+    let commands = [CutCommand::Stored(number, file)].into_iter().chain(spare);
+    commands.map(move |command| Action::Tell(core, command))
 }
 
 fn barrier(trigger: &Trigger) -> Barrier {

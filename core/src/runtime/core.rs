@@ -5,6 +5,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use thalweg_state::segment::BlockPool;
+
 use crate::metrics::CoreMetrics;
 use crate::state::Budget;
 use crate::time::Clock;
@@ -28,6 +30,8 @@ pub struct Core {
     pub(crate) epoch: Cell<u64>,
     /// Whether states keep journals, from which checkpoints are made; set before they are made.
     pub(crate) journal: Cell<bool>,
+    /// Memory of blocks that were stored.
+    pub(crate) blocks: BlockPool,
     /// What its state may take, and the way to the cold tier.
     pub(crate) budget: Budget,
     /// What the core counts.
@@ -49,6 +53,7 @@ impl Core {
             pressure: Cell::new(false),
             epoch: Cell::new(1),
             journal: Cell::new(false),
+            blocks: BlockPool::default(),
             budget: Budget::new(Rc::clone(&metrics.state)),
             metrics,
         };

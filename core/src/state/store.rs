@@ -17,7 +17,7 @@ mod tending;
 use std::rc::Rc;
 
 use thalweg_state::macros::fingerprint;
-use thalweg_state::segment::{Column, ColumnKind};
+use thalweg_state::segment::{BlockWriter, Column, ColumnKind};
 use thalweg_state::table::{Journal, Made};
 use thalweg_state::{Key, KeyRef, Table, UpdateType};
 
@@ -320,7 +320,8 @@ fn journal<K: Key, R: Row>(
     places: &Places<K>,
 ) {
     if core.journal.get() {
-        table.keep_journal(Journal::new(column.clone(), places.stream, R::encode));
+        let block = BlockWriter::pooled(column.clone(), core.blocks.clone());
+        table.keep_journal(Journal::new(block, places.stream, R::encode));
     }
 }
 

@@ -5,6 +5,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::pool::BlockPool;
 use super::{
     BLOCK_HEAD, BLOCK_MAGIC, CHECKSUM, Column, OP_HEAD, PUT, SEGMENT_HEAD, SEGMENT_MAGIC,
     TOMBSTONE, VERSION,
@@ -14,6 +15,12 @@ use crate::CodecError;
 /// A block is closed when it has so many bytes; its last operation may lead beyond.
 const BLOCK_BYTES: usize = 128 << 10;
 
+/// What a full block takes up, unless its last operation is large.
+pub(super) const BLOCK_CAPACITY: usize = BLOCK_BYTES + (4 << 10);
+
+/// What a block takes up that stays small.
+const BLOCK_SMALL: usize = BLOCK_BYTES / 8;
+
 /// A closed block: a column's operations, with head and checksum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block(Vec<u8>);
@@ -22,6 +29,10 @@ impl Block {
     /// Its bytes, as they stand in a segment.
     pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
     }
 }
 
@@ -33,6 +44,7 @@ pub struct BlockWriter {
     puts: u32,
     tombstones: u32,
     closed: Vec<Block>,
+    pool: BlockPool,
 }
 
 impl BlockWriter {
@@ -41,8 +53,22 @@ impl BlockWriter {
     /// # Panics
     /// If the name has 4 GiB or more.
     pub fn new(column: Column) -> Self {
+        Self::pooled(column, BlockPool::default())
+    }
+
+    /// A writer without operations that takes the memory of its blocks from `pool`.
+    ///
+    /// # Panics
+    /// As [`BlockWriter::new`].
+    pub fn pooled(column: Column, pool: BlockPool) -> Self {
         assert!(u32::try_from(column.name.len()).is_ok(), "a name of {} bytes", column.name.len());
-        Self { column, open: Vec::new(), puts: 0, tombstones: 0, closed: Vec::new() }
+        Self { column, open: Vec::new(), puts: 0, tombstones: 0, closed: Vec::new(), pool }
+    }
+
+    /// A writer without operations for the same column, from the same pool.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        Self::pooled(self.column.clone(), self.pool.clone())
     }
 
     /// What it writes for.
@@ -92,9 +118,12 @@ impl BlockWriter {
     /// Writes the head of an operation and its key; the value's length is 0 as yet.
     fn begin(&mut self, op: u8, key_hash: u64, key: &[u8]) -> usize {
         if self.open.is_empty() {
-            self.open.reserve_exact(BLOCK_BYTES / 8);
+            self.open = self.pool.take();
+            self.open.reserve_exact(BLOCK_SMALL);
             self.open.resize(BLOCK_HEAD, 0);
             self.open.extend_from_slice(self.column.name.as_bytes());
+        } else if self.open.len() > BLOCK_SMALL / 2 && self.open.capacity() < BLOCK_CAPACITY {
+            self.open.reserve_exact(BLOCK_CAPACITY - self.open.len());
         }
         let start = self.open.len();
         let mut head = [0; OP_HEAD];

@@ -14,7 +14,7 @@ use super::access::Place;
 use super::pair::Pair;
 use crate::codec::{CodecError, Encoder};
 use crate::key::{Key, KeyRef};
-use crate::segment::{Block, BlockWriter, Column};
+use crate::segment::{Block, BlockWriter};
 
 /// The hash of the stream's key, from a row's key and the row's own hash.
 pub type StreamHash<K> = fn(&K, u64) -> u64;
@@ -26,7 +26,7 @@ pub type EncodeValue<V> = fn(&V, &mut Encoder, &mut Vec<u8>) -> Result<(), Codec
 const AHEAD: usize = 16;
 
 /// From one changed entry on so many lines it is cheaper to go by lines than by hashes.
-const SWEEP_SHARE: usize = 8;
+const SWEEP_SHARE: usize = 3;
 
 /// Hashes of a list's chunk.
 const CHUNK: usize = 4096;
@@ -121,15 +121,24 @@ impl Hashes {
     }
 }
 
+/// What a look at a line of a probe has come to.
+#[derive(PartialEq, Eq)]
+enum Probe {
+    Encoded,
+    /// No such entry is left.
+    Ends,
+    GoesOn,
+}
+
 impl<K: Key, V> Journal<K, V> {
-    /// A journal of a table whose rows are those of `column`.
-    pub fn new(column: Column, stream_hash: StreamHash<K>, encode: EncodeValue<V>) -> Self {
+    /// A journal of a table whose rows `block` takes.
+    pub fn new(block: BlockWriter, stream_hash: StreamHash<K>, encode: EncodeValue<V>) -> Self {
         Self {
             stream_hash,
             encode,
             encoder: Encoder::new(),
             changed: Hashes::default(),
-            block: BlockWriter::new(column),
+            block,
             closing: None,
             spare: Vec::new(),
             failure: None,
@@ -209,7 +218,7 @@ impl<K: Key, V> Table<K, V> {
         if let Some(closing) = &journal.closing {
             panic!("epoch {epoch} ends, and the blocks of epoch {} were not taken", closing.epoch);
         }
-        let next = BlockWriter::new(journal.block.column().clone());
+        let next = journal.block.successor();
         let block = std::mem::replace(&mut journal.block, next);
         let changed = std::mem::take(&mut journal.changed);
         let sweeps = all || changed.len() >= lines / SWEEP_SHARE;
@@ -246,45 +255,46 @@ impl<K: Key, V> Table<K, V> {
             if let Some(soon) = soon {
                 self.prefetch(soon);
             }
-            self.encode_all(hash, epoch, journal);
+            self.encode_one(hash, epoch, journal);
         }
         journal.closing.as_ref().is_none_or(|closing| closing.changed.0.is_empty())
     }
 
-    /// Encodes the entries with this hash that changed in `epoch`.
-    fn encode_all(&mut self, hash: u64, epoch: u64, journal: &mut Journal<K, V>) {
+    /// Encodes an entry with this hash that changed in `epoch`, if there is one left: each has put the
+    /// hash on the list.
+    fn encode_one(&mut self, hash: u64, epoch: u64, journal: &mut Journal<K, V>) {
         if let Some(old) = &self.old {
             let (cursor, count) = (old.cursor, old.lines.count());
             let mut index = old.lines.home(hash).max(cursor);
             for _ in cursor..count {
-                let place = Place { index, in_old: true };
-                if !self.encode_at(place, hash, epoch, journal) {
-                    break;
+                match self.encode_at(Place { index, in_old: true }, hash, epoch, journal) {
+                    Probe::Encoded => return,
+                    Probe::Ends => break,
+                    Probe::GoesOn => index = ((index + 1) & (count - 1)).max(cursor),
                 }
-                index = ((index + 1) & (count - 1)).max(cursor);
             }
         }
         let mut index = self.lines.home(hash);
-        while self.encode_at(Place { index, in_old: false }, hash, epoch, journal) {
+        let own = |index| Place { index, in_old: false };
+        while self.encode_at(own(index), hash, epoch, journal) == Probe::GoesOn {
             index = self.lines.next(index);
         }
     }
 
-    /// Encodes an entry if it has this hash and changed in `epoch`; false: the probe ends here.
     fn encode_at(
         &mut self,
         place: Place,
         hash: u64,
         epoch: u64,
         journal: &mut Journal<K, V>,
-    ) -> bool {
+    ) -> Probe {
         let line = self.lines_of(place).line(place.index);
         if line.hash == hash && line.is_occupied() && line.epoch() == epoch {
             journal.put(hash, epoch, self.pair(place));
             self.line_mut(place).set_noted();
-            return true;
+            return Probe::Encoded;
         }
-        !line.is_empty()
+        if line.is_empty() { Probe::Ends } else { Probe::GoesOn }
     }
 
     /// Gives the blocks of the epoch that ended away, in order; before that, everything is encoded.

@@ -27,8 +27,11 @@ impl TimerLog {
         // Not in quotes, as a state's name is.
         let name = format!("{operator:?}/{part}").into();
         let column = Column { name, kind, fingerprint: 1 };
-        let kept =
-            || Kept { block: BlockWriter::new(column.clone()), ended: None, was_empty: true };
+        let kept = || Kept {
+            block: BlockWriter::pooled(column.clone(), core.blocks.clone()),
+            ended: None,
+            was_empty: true,
+        };
         let kept = core.journal.get().then(|| Box::new(kept()));
         Self { column, kept }
     }
@@ -68,7 +71,7 @@ impl TimerLog {
         let Some(kept) = &mut self.kept else { return };
         kept.was_empty = is_empty;
         assert!(kept.ended.is_none(), "an epoch ends, and the timers of the last were not taken");
-        let next = BlockWriter::new(self.column.clone());
+        let next = kept.block.successor();
         kept.ended = Some(std::mem::replace(&mut kept.block, next));
     }
 

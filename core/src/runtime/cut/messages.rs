@@ -19,6 +19,8 @@ pub enum CutCommand {
     Commit(u64),
     /// The file with this number is durable.
     Stored(u64, FileInfo),
+    /// These blocks are stored: their memory can be used again.
+    Spare(Vec<Block>),
     /// The segments that were to be merged are, into this file; or could not be.
     Merged(Option<FileInfo>),
 }

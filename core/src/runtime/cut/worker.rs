@@ -38,6 +38,9 @@ impl Worker {
                     self.cuts.stored(number, &file);
                     self.cuts.merge_some();
                 }
+                CutCommand::Spare(blocks) => {
+                    blocks.into_iter().for_each(|block| self.core.blocks.give(block));
+                }
                 CutCommand::Merged(file) => self.cuts.merged(file),
             }
         }

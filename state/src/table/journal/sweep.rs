@@ -4,6 +4,8 @@
 //! A rehash or a removal may bring entries past the sweep: those are encoded as they move. In a sweep
 //! over all entries one may be encoded twice, as it was.
 
+use std::ops::Range;
+
 use super::{Journal, Table};
 use crate::key::Key;
 use crate::table::access::Place;
@@ -79,31 +81,18 @@ impl<K: Key, V> Table<K, V> {
         let Some(mut sweep) = journal.closing.as_ref().and_then(|closing| closing.sweep) else {
             return true;
         };
-        let mut passed = 0;
         while *rows > 0 && !sweep.is_done() {
-            let place = match (sweep.at, &self.old) {
+            sweep.at = match (sweep.at, &self.old) {
                 (At::Old(at), Some(old)) if at.max(old.cursor) < old.lines.count() => {
-                    Place { index: at.max(old.cursor), in_old: true }
+                    let lines = at.max(old.cursor)..old.lines.count();
+                    At::Old(self.sweep_lines(true, lines, journal, rows))
                 }
-                (At::Old(_), _) => {
-                    sweep.at = sweep.behind_old();
-                    continue;
+                (At::Old(_), _) => sweep.behind_old(),
+                (At::Own(at), _) if at < self.lines.count() => {
+                    At::Own(self.sweep_lines(false, at..self.lines.count(), journal, rows))
                 }
-                (At::Own(at), _) if at < self.lines.count() => Place { index: at, in_old: false },
-                _ => {
-                    sweep.at = At::End;
-                    continue;
-                }
+                _ => At::End,
             };
-            if self.encode_swept(place, journal) {
-                *rows -= 1;
-            }
-            passed += 1;
-            if passed % LINES_PER_ROW == 0 {
-                *rows = rows.saturating_sub(1);
-            }
-            let next = place.index + 1;
-            sweep.at = if place.in_old { At::Old(next) } else { At::Own(next) };
         }
         if let Some(closing) = &mut journal.closing {
             closing.sweep = Some(sweep);
@@ -111,8 +100,30 @@ impl<K: Key, V> Table<K, V> {
         sweep.is_done()
     }
 
+    /// Encodes entries of these lines for at most `rows`; returns the line to go on with.
+    fn sweep_lines(
+        &mut self,
+        in_old: bool,
+        lines: Range<usize>,
+        journal: &mut Journal<K, V>,
+        rows: &mut usize,
+    ) -> usize {
+        let end = lines.end.min(lines.start + *rows * LINES_PER_ROW);
+        for index in lines.start..end {
+            if self.encode_swept(Place { index, in_old }, journal) {
+                *rows -= 1;
+                if *rows == 0 {
+                    return index + 1;
+                }
+            }
+        }
+        *rows = rows.saturating_sub((end - lines.start) / LINES_PER_ROW);
+        end
+    }
+
     /// Encodes an entry of the epoch that ended, or any that has not changed since if all are
     /// wanted.
+    #[inline]
     fn encode_swept(&mut self, place: Place, journal: &mut Journal<K, V>) -> bool {
         let Some(closing) = &journal.closing else { return false };
         let all = closing.sweep.is_some_and(|sweep| sweep.all);
