@@ -258,7 +258,12 @@ impl Coordinator {
                 self.log_answered(now_ms, verdict, orders);
             }
             Event::LogAnswer { .. } => {}
-            Event::Committed { core, checkpoint } => self.commits.confirmed(core, checkpoint),
+            Event::Committed { core, checkpoint } => {
+                self.commits.confirmed(core, checkpoint);
+                if let Some((checkpoint, ms)) = self.commits.done(now_ms) {
+                    self.statistics.committed(checkpoint, ms);
+                }
+            }
             Event::AllEnded => self.ending = true,
             Event::Deleted { paths } => self.retention.deleted(&paths),
             Event::SplitFound(Split { source, number, start }) => {
@@ -298,7 +303,7 @@ impl Coordinator {
             orders.push(Order::Abort { id: self.next_id - 1 });
         }
         if let Some(id) = self.newest {
-            self.commits.begin(id, self.core_count(), now_ms);
+            self.commits.begin(id, self.core_count(), now_ms, now_ms);
         }
         self.delete(above, orders);
     }

@@ -94,6 +94,12 @@ impl Retention {
         }
     }
 
+    /// What a checkpoint holds that no retained one does, in bytes.
+    pub fn new_bytes(&self, manifest: &Manifest) -> u64 {
+        let new = manifest.all_files().filter(|file| !self.references.contains_key(&file.path));
+        new.map(|file| file.bytes).sum()
+    }
+
     /// Paths to delete once `checkpoint` is complete, together with those whose deletion was not
     /// confirmed. None of them will ever be retained again.
     pub fn deletable(&mut self, checkpoint: u64) -> Vec<String> {

@@ -8,12 +8,13 @@ pub(super) struct Commits {
     id: u64,
     waiting: BTreeSet<u32>,
     again_at_ms: u64,
+    began_ms: u64,
 }
 
 impl Commits {
     /// Begins with a checkpoint, which includes all earlier ones.
-    pub fn begin(&mut self, id: u64, core_count: u32, again_at_ms: u64) {
-        *self = Self { id, waiting: (0..core_count).collect(), again_at_ms };
+    pub fn begin(&mut self, id: u64, core_count: u32, again_at_ms: u64, now_ms: u64) {
+        *self = Self { id, waiting: (0..core_count).collect(), again_at_ms, began_ms: now_ms };
     }
 
     /// Takes a confirmation; one of an older checkpoint or of none says nothing.
@@ -21,6 +22,11 @@ impl Commits {
         if id == self.id {
             self.waiting.remove(&core);
         }
+    }
+
+    /// The checkpoint that is committed everywhere, and how long that took.
+    pub fn done(&self, now_ms: u64) -> Option<(u64, u64)> {
+        self.all_confirmed().then(|| (self.id, now_ms.saturating_sub(self.began_ms)))
     }
 
     pub fn all_confirmed(&self) -> bool {

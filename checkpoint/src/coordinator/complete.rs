@@ -133,6 +133,7 @@ impl Coordinator {
             }
         };
         let What::Complete { checkpoint, manifest } = writing.entry.what else { return };
+        let new_bytes = self.retention.new_bytes(&manifest);
         self.retention.complete(&manifest);
         self.newest = Some(checkpoint);
         self.failed_in_row = 0;
@@ -140,12 +141,13 @@ impl Coordinator {
         self.pause_until_ms = now_ms.saturating_add(self.config.min_pause_ms);
         self.statistics.push(Statistic {
             bytes: manifest.bytes(),
+            new_bytes,
             log_ms: now_ms.saturating_sub(writing.began_ms),
             ..self.statistic(now_ms, &open, None)
         });
         orders.push(Order::Commit { id: checkpoint });
         let again_at_ms = now_ms.saturating_add(self.config.retry_ms);
-        self.commits.begin(checkpoint, self.core_count(), again_at_ms);
+        self.commits.begin(checkpoint, self.core_count(), again_at_ms, now_ms);
         orders.push(Order::CopyManifest { manifest });
         for token in open.tokens {
             orders.push(Order::Answer { token, result: Ok(checkpoint) });
@@ -224,8 +226,11 @@ impl Coordinator {
             started_ms: self.epoch_ms.saturating_add(open.started_ms),
             duration_ms: now_ms.saturating_sub(open.started_ms),
             log_ms: 0,
+            commit_ms: None,
             phases: open.phases(),
+            in_flight: open.in_flight(),
             bytes: 0,
+            new_bytes: 0,
         }
     }
 }

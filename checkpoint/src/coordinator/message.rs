@@ -100,12 +100,16 @@ pub struct ChannelCounts {
 /// How long a core's share took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Phases {
-    /// Opening the cut, in which the core does nothing else.
+    /// The instant, in which the core does nothing else.
     pub cut_us: u64,
-    /// Until the last barrier.
+    /// From there until changed state was encoded.
+    pub encode_us: u64,
+    /// From the instant until the last barrier.
     pub recording_us: u64,
-    /// Until everything was durable.
+    /// From the later of both until everything was durable.
     pub upload_us: u64,
+    /// The longest time for which the core did nothing but its cut.
+    pub pause_us: u64,
 }
 
 /// What is to be done. Orders are carried out in their order.

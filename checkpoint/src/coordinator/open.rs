@@ -81,10 +81,18 @@ impl Open {
         self.acknowledgements.iter().map(entry).collect()
     }
 
+    /// Records in recorded frames.
+    pub fn in_flight(&self) -> u64 {
+        let counts = self.acknowledgements.values().flat_map(|it| &it.counts);
+        counts.map(|count| count.recorded + count.unsent).sum()
+    }
+
     /// The longest of each phase over the cores that have acknowledged.
     pub fn phases(&self) -> Phases {
         self.acknowledgements.values().fold(Phases::default(), |most, it| Phases {
             cut_us: most.cut_us.max(it.phases.cut_us),
+            encode_us: most.encode_us.max(it.phases.encode_us),
+            pause_us: most.pause_us.max(it.phases.pause_us),
             recording_us: most.recording_us.max(it.phases.recording_us),
             upload_us: most.upload_us.max(it.phases.upload_us),
         })

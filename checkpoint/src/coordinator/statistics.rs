@@ -23,8 +23,14 @@ pub struct Statistic {
     pub duration_ms: u64,
     /// The part of it that the log took.
     pub log_ms: u64,
+    /// From there until every core had made its output visible; `None` until then.
+    pub commit_ms: Option<u64>,
     /// The longest of each phase over the cores.
     pub phases: Phases,
+    /// Records in recorded frames.
+    pub in_flight: u64,
+    /// What it has written; 0 if it failed.
+    pub new_bytes: u64,
     /// What all its files hold, those of earlier checkpoints too; 0 if it failed.
     pub bytes: u64,
 }
@@ -51,6 +57,14 @@ impl Statistics {
     /// How many failed.
     pub fn failed_count(&self) -> u64 {
         self.failed_count
+    }
+
+    /// Every core has made visible what the newest complete checkpoint holds.
+    pub(super) fn committed(&mut self, checkpoint: u64, commit_ms: u64) {
+        let newest = self.newest.iter_mut().rev().find(|it| it.id == checkpoint);
+        if let Some(newest) = newest.filter(|it| it.commit_ms.is_none()) {
+            newest.commit_ms = Some(commit_ms);
+        }
     }
 
     pub(super) fn push(&mut self, statistic: Statistic) {

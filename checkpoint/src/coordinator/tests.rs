@@ -52,7 +52,13 @@ fn acknowledgement(core: u32, checkpoint: u64) -> Acknowledgement {
             recorded: 2 * u64::from(core == 1),
             unsent,
         }],
-        phases: Phases { cut_us: 5, recording_us: 6 + u64::from(core), upload_us: 7 },
+        phases: Phases {
+            cut_us: 5,
+            encode_us: 4,
+            recording_us: 6 + u64::from(core),
+            upload_us: 7,
+            pause_us: 5,
+        },
     }
 }
 
@@ -102,7 +108,7 @@ fn a_checkpoint_is_committed_when_its_entry_is_ours_and_until_all_confirm() {
     assert_eq!(it.handle(131, Event::Committed { core: 1, checkpoint: 1 }), []);
     assert_eq!(it.wake_at(), Some(200));
     let list: Vec<_> = it.statistics().list().collect();
-    let phases = Phases { cut_us: 5, recording_us: 7, upload_us: 7 };
+    let phases = Phases { cut_us: 5, encode_us: 4, recording_us: 7, upload_us: 7, pause_us: 5 };
     assert_eq!((list[0].duration_ms, list[0].log_ms, list[0].phases), (20, 20, phases));
     assert_eq!((list[0].bytes, list[0].started_ms, list[0].failure.clone()), (40, 1_000_100, None));
 }

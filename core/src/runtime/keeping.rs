@@ -160,7 +160,24 @@ impl Keepers {
         let Some(newest) = statistics.list().last() else { return };
         let (checkpoint, ms, bytes) = (newest.id, newest.duration_ms, newest.bytes);
         match &newest.failure {
-            None => tracing::debug!(checkpoint, ms, bytes, "checkpoint complete"),
+            None => {
+                let phases = newest.phases;
+                let (new_bytes, in_flight) = (newest.new_bytes, newest.in_flight);
+                tracing::debug!(
+                    checkpoint,
+                    ms,
+                    bytes,
+                    new_bytes,
+                    in_flight,
+                    cut_us = phases.cut_us,
+                    encode_us = phases.encode_us,
+                    recording_us = phases.recording_us,
+                    write_us = phases.upload_us,
+                    pause_us = phases.pause_us,
+                    log_ms = newest.log_ms,
+                    "checkpoint complete"
+                );
+            }
             Some(why) => tracing::warn!(checkpoint, ms, "checkpoint failed: {why}"),
         }
     }

@@ -65,6 +65,34 @@ pub(super) struct OpenCut {
     image: Option<Handed>,
     /// Whether all was handed over, its state too.
     delivered: bool,
+    times: Times,
+}
+
+/// When what was done, in engine nanoseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Times {
+    /// The instant: its beginning and its end.
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// When state was encoded, and the last barrier was there.
+    pub(super) encoded: u64,
+    pub(super) recorded: u64,
+    /// The longest slice.
+    pub(super) slice: u64,
+}
+
+impl Times {
+    fn phases(&self, now: u64) -> Phases {
+        let since = |from: u64, to: u64| to.saturating_sub(from) / 1_000;
+        let cut_us = since(self.from, self.to);
+        Phases {
+            cut_us,
+            encode_us: since(self.to, self.encoded),
+            recording_us: since(self.to, self.recorded),
+            upload_us: since(self.encoded.max(self.recorded), now),
+            pause_us: cut_us.max(self.slice / 1_000),
+        }
+    }
 }
 
 /// A file that was handed over to be stored.
@@ -135,7 +163,13 @@ impl Cuts {
     }
 
     /// Opens a cut: frames of `peers` are recorded until their barriers come.
-    pub(super) fn begin(&mut self, trigger: Barrier, recording: Recording, peers: Vec<bool>) {
+    pub(super) fn begin(
+        &mut self,
+        trigger: Barrier,
+        recording: Recording,
+        peers: Vec<bool>,
+        times: Times,
+    ) {
         assert!(self.is_news(trigger.checkpoint), "checkpoint {} again", trigger.checkpoint);
         self.last = trigger.checkpoint;
         for (barrier, is_linked) in self.barriers.iter_mut().zip(&peers) {
@@ -148,6 +182,7 @@ impl Cuts {
             counts: Vec::new(),
             image: None,
             delivered: false,
+            times,
         });
     }
 
@@ -230,23 +265,32 @@ impl Cuts {
     }
 
     /// Hands over what is left: the image once every barrier has come.
-    pub(super) fn deliver(&mut self) {
-        self.hand_over_image();
+    pub(super) fn deliver(&mut self, now: u64) {
+        self.hand_over_image(now);
         let encoded = self.encoding.is_none();
         if let Some(open) = self.open.as_mut().filter(|open| encoded && open.image.is_some())
             && !std::mem::replace(&mut open.delivered, true)
         {
+            open.times.encoded = now;
             let checkpoint = open.trigger.checkpoint;
             self.tell(CutReport::Delivered(checkpoint));
         }
     }
 
-    fn hand_over_image(&mut self) {
+    /// A slice of the cut's work has taken so many nanoseconds.
+    pub(super) fn note_slice(&mut self, nanos: u64) {
+        if let Some(open) = &mut self.open {
+            open.times.slice = open.times.slice.max(nanos);
+        }
+    }
+
+    fn hand_over_image(&mut self, now: u64) {
         let Some(open) = &mut self.open else { return };
         if open.awaits.contains(&true) {
             return;
         }
         let Some(recording) = open.recording.take() else { return };
+        open.times.recorded = now;
         let (image, counts) = recording.finish();
         let number = self.store(Content::Image(image));
         if let Some(open) = &mut self.open {
@@ -255,7 +299,7 @@ impl Cuts {
     }
 
     /// Acknowledges the open cut once everything that it names is durable.
-    pub(super) fn acknowledge(&mut self, core: usize) {
+    pub(super) fn acknowledge(&mut self, core: usize, now: u64) {
         let Some(OpenCut { image: Some(Handed::Stored(image)), .. }) = &self.open else {
             return;
         };
@@ -265,10 +309,10 @@ impl Cuts {
         let segments = self.segments.iter().map(|it| it.stored().cloned());
         let Some(segments) = segments.collect::<Option<Vec<_>>>() else { return };
         let image = image.clone();
-        if let Some(OpenCut { trigger, counts, .. }) = self.open.take() {
+        if let Some(OpenCut { trigger, counts, times, .. }) = self.open.take() {
             let Barrier { checkpoint, term, .. } = trigger;
             let (core, part) = (core as u32, image);
-            let (files, phases) = (segments, Phases::default());
+            let (files, phases) = (segments, times.phases(now));
             self.tell(CutReport::Acknowledged(Acknowledgement {
                 core,
                 checkpoint,

@@ -4,7 +4,7 @@ use thalweg_net::Barrier;
 use thalweg_state::segment::{BlockReader, SegmentReader};
 
 use super::messages::{CutCommand, CutReport};
-use super::open::{Handed, ROWS_PER_TURN};
+use super::open::{Handed, ROWS_PER_TURN, Times};
 use super::{Recording, Restore, Restoring, invalid};
 use crate::Result;
 use crate::control::FINAL;
@@ -63,6 +63,7 @@ impl Worker {
         if !self.cuts.is_news(trigger.checkpoint) {
             return Ok(());
         }
+        let from = self.core.refresh_nanos();
         self.end_segment()?;
         let mut recording = Recording::new(self.core.index(), trigger.checkpoint);
         for (edge, output) in self.outputs.iter().enumerate() {
@@ -83,7 +84,8 @@ impl Worker {
             sink.record(place, &mut recording)?;
         }
         let peers = self.links.iter().map(Option::is_some).collect();
-        self.cuts.begin(trigger, recording, peers);
+        let times = Times { from, to: self.core.refresh_nanos(), ..Times::default() };
+        self.cuts.begin(trigger, recording, peers, times);
         self.cuts.last_cut = (trigger.kind == FINAL).then_some(trigger.checkpoint);
         Ok(())
     }
@@ -129,11 +131,15 @@ impl Worker {
         }
         let encoding = self.cuts.encoding.is_some();
         if encoding {
+            let from = self.core.refresh_nanos();
             self.encode_segment(ROWS_PER_TURN)?;
+            let now = self.core.refresh_nanos();
+            self.cuts.note_slice(now.saturating_sub(from));
         }
-        self.cuts.deliver();
+        let now = self.core.now();
+        self.cuts.deliver(now);
         if self.sinks_settled()? {
-            self.cuts.acknowledge(self.core.index());
+            self.cuts.acknowledge(self.core.index(), now);
             if let Some(checkpoint) = self.cuts.committing.take() {
                 self.sinks.iter().for_each(|sink| sink.confirm(checkpoint));
                 self.cuts.finished |= self.cuts.last_cut.is_some_and(|cut| cut <= checkpoint);
