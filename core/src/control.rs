@@ -4,6 +4,7 @@
 //! simulator runs the same code as a thread of the node.
 
 mod begin;
+mod draining;
 mod keeper;
 mod work;
 

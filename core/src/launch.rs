@@ -11,6 +11,7 @@ mod logs;
 mod progress;
 mod report;
 mod run;
+mod running;
 mod show;
 mod signals;
 mod supervise;
@@ -159,12 +160,16 @@ impl Launcher {
             Verb::Jobs(verb) => Ok(cx.jobs(verb.json)),
             Verb::Demo(verb) => cx.demo(&verb),
             Verb::Config(verb) => cx.config(&verb),
+            Verb::List(verb) => cx.list(&verb),
+            Verb::Stop(verb) => cx.stop(&verb),
+            Verb::Cancel(verb) => cx.cancel(&verb),
         }
     }
 
     /// The error for a command line that is none.
     fn refused(&self, program: &str, words: &[std::ffi::OsString], error: &clap::Error) -> Error {
-        const VERBS: [&str; 6] = ["run", "plan", "info", "jobs", "demo", "config"];
+        const VERBS: [&str; 9] =
+            ["run", "plan", "info", "jobs", "demo", "config", "list", "stop", "cancel"];
         // Flags for all verbs may stand in front of the verb.
         let mut texts = words.iter().filter_map(|word| word.to_str());
         let first = texts.clone().find(|word| VERBS.contains(word));
@@ -177,7 +182,7 @@ impl Launcher {
             refused
         } else if self.entries.iter().any(|entry| entry.name == first) {
             refused.with_hint(format!("to run the job: {program} run {first}"))
-        } else if is_verb && unknown && !matches!(first, "jobs" | "config") {
+        } else if is_verb && unknown && matches!(first, "run" | "plan" | "info" | "demo") {
             let tip = refused.hint().filter(|hint| hint.starts_with("did you mean"));
             let tip = tip.map(|tip| format!("{tip} ")).unwrap_or_default();
             refused.with_hint(format!(

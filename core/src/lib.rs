@@ -24,6 +24,7 @@
 extern crate self as thalweg;
 
 pub mod config;
+pub mod console;
 pub mod control;
 pub mod dataflow;
 pub mod error;

@@ -57,6 +57,20 @@ impl LocalStore {
         &self.root
     }
 
+    /// Removes everything of a job: all at once for whoever reads it, then file by file.
+    pub fn discard(&self, job: &str) -> Result<(), StoreError> {
+        let (target, _) = self.place(job)?;
+        let number = self.temporary_count.fetch_add(1, Ordering::Relaxed);
+        let aside = self.root.join(format!("{TEMPORARY}{}-{number}", process::id()));
+        match fs::rename(&target, &aside) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.map_err(|error| failed("remove", &target, &error))?,
+        }
+        self.synchronise(&self.root)?;
+        self.folders().settled.retain(|folder| !folder.starts_with(&target));
+        fs::remove_dir_all(&aside).map_err(|error| failed("remove", &aside, &error))
+    }
+
     /// Removes what crashed writers left half written below `prefix`, and says how many files that
     /// were. A writer that still lives fails its creation: call it where the older attempts are
     /// known to be fenced.

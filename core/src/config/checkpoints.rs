@@ -19,6 +19,8 @@ pub struct CheckpointConfig {
     pub coordinator: coordinator::Config,
     /// What follows a failure.
     pub restarts: Strategy,
+    /// Whether they stay when the job is cancelled.
+    pub retain_on_cancel: bool,
 }
 
 impl Config {
@@ -37,9 +39,14 @@ impl Config {
                 min_pause_ms: self.millis("checkpoint.min-pause"),
                 tolerable_failed: u32::try_from(tolerable).unwrap_or(u32::MAX),
                 retained: NonZeroU32::new(retained).unwrap_or(NonZeroU32::MIN),
+                aligned_timeout_ms: match self.setting("checkpoint.unaligned").value {
+                    Value::Flag(false) => u64::MAX,
+                    _ => self.millis("checkpoint.aligned-timeout"),
+                },
                 ..coordinator::Config::default()
             },
             restarts: self.restarts(),
+            retain_on_cancel: self.setting("checkpoint.retention").text == "retain-on-cancel",
         })
     }
 

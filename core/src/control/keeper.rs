@@ -10,6 +10,7 @@ use thalweg_checkpoint::paths::Pack;
 use thalweg_checkpoint::{Coordinator, StoreError};
 use thalweg_net::Barrier;
 
+use super::draining::{Answered, Draining};
 use super::work::{Done, Merge, Packing, Upload, Work};
 use crate::runtime::{Content, CutCommand, CutReport};
 
@@ -32,6 +33,10 @@ pub enum Action {
     },
     /// What [`Keeper::stop`] asked for is committed: the attempt may end.
     Kept,
+    /// What [`Keeper::stop`] asked for failed, and why: the job goes on.
+    NotKept(String),
+    /// To who asked for a checkpoint: the one that is complete, or why there is none.
+    Answer(u64, Result<u64, String>),
     /// The job has finished, durably.
     Finished,
 }
@@ -52,6 +57,9 @@ pub struct Keeper {
     packs: u64,
     stopping: Stopping,
     committed: Vec<u64>,
+    draining: Option<Draining>,
+    /// The time of the call that is being answered.
+    now_ms: u64,
 }
 
 /// The token of the keeper's own request.
@@ -62,7 +70,9 @@ const STOP: u64 = u64::MAX;
 enum Stopping {
     No,
     /// The checkpoint was asked for.
-    Asked,
+    Asked {
+        drain: bool,
+    },
     /// It is complete, and to be committed everywhere.
     Complete(u64),
     Kept,
@@ -82,6 +92,8 @@ impl Keeper {
             packs: 0,
             stopping: Stopping::No,
             committed: vec![0; cores],
+            draining: None,
+            now_ms: 0,
         }
     }
 
@@ -92,7 +104,8 @@ impl Keeper {
 
     /// When [`Keeper::tick`] is due at the latest, in the time of the other calls.
     pub fn wake_at(&self) -> Option<u64> {
-        self.coordinator.wake_at()
+        let drained = self.draining.as_ref().and_then(|draining| draining.until_ms);
+        self.coordinator.wake_at().into_iter().chain(drained).min()
     }
 
     /// A core is restored, and what was sealed before is visible.
@@ -102,14 +115,26 @@ impl Keeper {
 
     /// Time has passed.
     pub fn tick(&mut self, now_ms: u64) -> Vec<Action> {
-        self.event(now_ms, Event::Tick)
+        let mut actions = self.event(now_ms, Event::Tick);
+        let over = |draining: &mut Draining| draining.until_ms.is_some_and(|at| at <= now_ms);
+        if let Some(draining) = self.draining.take_if(over) {
+            self.cut(&draining.trigger, &mut actions);
+        }
+        actions
     }
 
     /// The job is to stop: a checkpoint is made, and when it is committed everywhere
-    /// [`Action::Kept`] says so.
-    pub fn stop(&mut self, now_ms: u64) -> Vec<Action> {
-        self.stopping = Stopping::Asked;
+    /// [`Action::Kept`] says so. With `drain` everything that was read is worked off before; should
+    /// that fail, [`Action::NotKept`] says why and the job goes on. Without, the job ends all the
+    /// same, and an older checkpoint has to do.
+    pub fn stop(&mut self, now_ms: u64, drain: bool) -> Vec<Action> {
+        self.stopping = Stopping::Asked { drain };
         self.event(now_ms, Event::TriggerNow { token: STOP, kind: Kind::Checkpoint })
+    }
+
+    /// Somebody asks for a checkpoint; [`Action::Answer`] carries the token.
+    pub fn trigger(&mut self, now_ms: u64, token: u64) -> Vec<Action> {
+        self.event(now_ms, Event::TriggerNow { token, kind: Kind::Checkpoint })
     }
 
     /// A core has something to say.
@@ -119,6 +144,7 @@ impl Keeper {
                 self.waiting.push(Upload { core, number, content });
                 Vec::new()
             }
+            CutReport::Quiet { round, sent, received } => self.quiet(core, round, (sent, received)),
             CutReport::Delivered(checkpoint) => {
                 self.delivered[core] |= checkpoint == self.triggered;
                 if self.delivered.contains(&false) { Vec::new() } else { self.pack() }
@@ -195,6 +221,12 @@ impl Keeper {
                 self.stopping = Stopping::Complete(checkpoint);
                 self.look_at_stop(actions);
             }
+            Err(reason) if self.stopping == (Stopping::Asked { drain: true }) => {
+                self.stopping = Stopping::No;
+                self.draining = None;
+                self.tell_all(&CutCommand::Resume, actions);
+                actions.push(Action::NotKept(reason));
+            }
             Err(_) => {
                 self.stopping = Stopping::Kept;
                 actions.push(Action::Kept);
@@ -211,7 +243,51 @@ impl Keeper {
         }
     }
 
+    /// A core has nothing to do at the moment.
+    fn quiet(&mut self, core: usize, round: u64, counts: (u64, u64)) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let Some(draining) = &mut self.draining else { return actions };
+        match draining.answered(core, round, counts) {
+            Answered::Waiting => {}
+            Answered::Again(round) => {
+                let keep = draining.keep;
+                self.tell_all(&CutCommand::Drain { round, keep }, &mut actions);
+            }
+            Answered::Quiet => {
+                let trigger = draining.trigger;
+                self.draining = None;
+                self.cut(&trigger, &mut actions);
+            }
+        }
+        actions
+    }
+
+    /// The order to make a checkpoint: all that is on its way is worked off first, or recorded.
+    fn triggered(&mut self, trigger: Trigger, actions: &mut Vec<Action>) {
+        self.triggered = trigger.id;
+        self.delivered.fill(false);
+        self.waiting.retain(Upload::outlasts_its_checkpoint);
+        let keep = self.stopping == (Stopping::Asked { drain: true });
+        let until_ms = match trigger.aligned_timeout_ms {
+            0 if !keep => return self.cut(&trigger, actions),
+            0 | u64::MAX => None,
+            timeout => Some(self.now_ms.saturating_add(timeout)).filter(|_| !keep),
+        };
+        self.draining = Some(Draining::new(trigger, self.ended.len(), until_ms, keep));
+        self.tell_all(&CutCommand::Drain { round: 0, keep }, actions);
+    }
+
+    fn cut(&self, trigger: &Trigger, actions: &mut Vec<Action>) {
+        self.tell_all(&CutCommand::Trigger(barrier(trigger)), actions);
+    }
+
+    fn tell_all(&self, command: &CutCommand, actions: &mut Vec<Action>) {
+        let cores = 0..self.ended.len();
+        actions.extend(cores.map(|core| Action::Tell(core, command.clone())));
+    }
+
     fn event(&mut self, now_ms: u64, event: Event) -> Vec<Action> {
+        self.now_ms = now_ms;
         let orders = self.coordinator.handle(now_ms, event);
         let mut actions = Vec::new();
         for order in orders {
@@ -221,28 +297,25 @@ impl Keeper {
     }
 
     fn obey(&mut self, order: Order, actions: &mut Vec<Action>) {
-        let mut tell_all = |command: CutCommand| {
-            let cores = 0..self.ended.len();
-            actions.extend(cores.map(|core| Action::Tell(core, command.clone())));
-        };
         match order {
             // The attempt ends with the checkpoint that its stop has asked for.
-            Order::Trigger(_) if !matches!(self.stopping, Stopping::No | Stopping::Asked) => {}
-            Order::Trigger(trigger) => {
-                tell_all(CutCommand::Trigger(barrier(&trigger)));
-                self.triggered = trigger.id;
-                self.delivered.fill(false);
-                self.waiting.retain(Upload::outlasts_its_checkpoint);
+            Order::Trigger(_)
+                if !matches!(self.stopping, Stopping::No | Stopping::Asked { .. }) => {}
+            Order::Trigger(trigger) => self.triggered(trigger, actions),
+            Order::Abort { id } => {
+                if self.draining.take_if(|draining| draining.trigger.id <= id).is_some() {
+                    self.tell_all(&CutCommand::Resume, actions);
+                }
+                self.tell_all(&CutCommand::Abort(id), actions);
             }
-            Order::Abort { id } => tell_all(CutCommand::Abort(id)),
-            Order::Commit { id } => tell_all(CutCommand::Commit(id)),
+            Order::Commit { id } => self.tell_all(&CutCommand::Commit(id), actions),
             Order::Append { k, entry } => actions.push(Action::Do(Work::Append { k, entry })),
             Order::CopyManifest { manifest } => {
                 actions.push(Action::Do(Work::CopyManifest(manifest)));
             }
             Order::Delete { paths } => actions.push(Action::Do(Work::Delete(paths))),
             Order::Answer { token, result } if token == STOP => self.answered(result, actions),
-            Order::Answer { .. } => {}
+            Order::Answer { token, result } => actions.push(Action::Answer(token, result)),
             Order::FailAttempt { reason } => {
                 let is_final = matches!(reason, Failure::Superseded { .. });
                 actions.push(Action::Fail { reason: reason.to_string(), is_final });

@@ -68,6 +68,12 @@ pub(super) enum Verb {
     Jobs(Jobs),
     /// Show a job at work on data of its own
     Demo(DemoVerb),
+    /// List the jobs that run
+    List(ListVerb),
+    /// Have a running job work off what it has read, make a checkpoint, commit it and end
+    Stop(JobVerb),
+    /// End a running job at once
+    Cancel(JobVerb),
     /// Show, check or explain the configuration
     Config(Configuration),
 }
@@ -176,6 +182,53 @@ pub(super) struct DemoVerb {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct ListVerb {
+    #[command(flatten)]
+    pub(super) common: Listing,
+    /// Print the newest checkpoints of each job with their phases, too
+    #[arg(long)]
+    pub(super) checkpoints: bool,
+}
+
+/// Where running jobs are looked for, and how they are printed.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Listing {
+    /// Set a key of the configuration, for example data.dir; may be repeated
+    #[arg(short = 'D', value_name = "KEY=VALUE", help_heading = "Configuration")]
+    pub(super) definitions: Vec<String>,
+    /// Read this file instead of ./thalweg.toml
+    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
+    pub(super) config: Option<PathBuf>,
+    /// Print one JSON object a job
+    #[arg(long, help_heading = "Output")]
+    pub(super) json: bool,
+}
+
+/// What a verb takes that speaks to one running job.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct JobVerb {
+    /// The job: its id, the beginning of it, or its name
+    #[arg(value_name = "JOB")]
+    pub(super) job: String,
+    /// Wait at most so many seconds for the answer [default: until it comes]
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) timeout: Option<u64>,
+    /// Set a key of the configuration, for example data.dir; may be repeated
+    #[arg(short = 'D', value_name = "KEY=VALUE", help_heading = "Configuration")]
+    pub(super) definitions: Vec<String>,
+    /// Read this file instead of ./thalweg.toml
+    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
+    pub(super) config: Option<PathBuf>,
+}
+
+impl JobVerb {
+    pub(super) fn timeout(&self) -> Option<std::time::Duration> {
+        // A socket refuses a limit of nothing.
+        self.timeout.map(|seconds| std::time::Duration::from_secs(seconds.max(1)))
+    }
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Configuration {
     #[command(subcommand)]
     pub(super) verb: ConfigVerb,
@@ -222,9 +275,12 @@ pub(super) fn command(program: &str, entries: &[Entry]) -> clap::Command {
         "config explain network.buffer-size",
         "config explain execution.checkpointing.interval",
     ]);
+    let running = examples(&["list", "list --checkpoints -D data.dir=/var/lib/thalweg"]);
+    let stop = examples(&["stop {}", "stop 9c34380c --timeout 60"]);
+    let cancel = examples(&["cancel {}", "cancel 9c34380c"]);
     let all = examples(&["jobs", "run {} -p 2 -- ..."]);
     let exits = "Exit codes: 0 ok, 1 the job failed, 2 usage, 3 not found, 7 the machine lacks \
-                 something, 130 and 143 stopped in order by a signal.";
+                 something, 8 cancelled, 130 and 143 stopped in order by a signal.";
     Cli::command()
         .name("thalweg")
         .no_binary_name(true)
@@ -236,6 +292,9 @@ pub(super) fn command(program: &str, entries: &[Entry]) -> clap::Command {
         .mut_subcommand("plan", |verb| verb.after_help(plan))
         .mut_subcommand("jobs", |verb| verb.after_help(jobs))
         .mut_subcommand("demo", |verb| verb.after_help(demo))
+        .mut_subcommand("list", |verb| verb.after_help(running))
+        .mut_subcommand("stop", |verb| verb.after_help(stop))
+        .mut_subcommand("cancel", |verb| verb.after_help(cancel))
         .mut_subcommand("config", |verb| {
             let verb = verb.after_help(config).disable_help_subcommand(true);
             let verb = verb.mut_subcommand("show", |verb| verb.after_help(show));

@@ -7,9 +7,12 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::figures;
+use super::running;
 use super::signals;
 use crate::Summary;
+use crate::console::Checkpoints;
 use crate::metrics::StateCounts;
+use crate::runtime::Stopped;
 
 /// What was run.
 #[derive(Debug, Clone)]
@@ -47,6 +50,7 @@ pub(super) struct Object<'a> {
     absences_us: Quantiles,
     hiccups_us: Quantiles,
     busy: &'a [f64],
+    checkpoints: &'a Checkpoints,
     peak_rss_bytes: Option<u64>,
 }
 
@@ -106,7 +110,7 @@ impl<'a> Object<'a> {
             job: ran.job,
             job_id: ran.job_id,
             parallelism: ran.parallelism,
-            stopped_by: (summary.signal != 0).then(|| signals::name(summary.signal)),
+            stopped_by: stopped_by(summary),
             records_in: summary.records_in,
             records_out: summary.records_out,
             seconds: summary.seconds(),
@@ -123,6 +127,7 @@ impl<'a> Object<'a> {
             absences_us: quantiles(&summary.absences, &QUANTILES[4..]),
             hiccups_us: quantiles(&summary.hiccups, &QUANTILES[4..]),
             busy: &summary.busy,
+            checkpoints: &summary.checkpoints,
             peak_rss_bytes: peak_rss_bytes(),
         }
     }
@@ -130,6 +135,15 @@ impl<'a> Object<'a> {
     /// The object on one line.
     pub(super) fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+    }
+}
+
+fn stopped_by(summary: &Summary) -> Option<&'static str> {
+    match (summary.signal, summary.stopped) {
+        (0, None) => None,
+        (0, Some(Stopped::Stop)) => Some("stop"),
+        (0, Some(Stopped::Cancel)) => Some("cancel"),
+        (signal, _) => Some(signals::name(signal)),
     }
 }
 
@@ -143,9 +157,11 @@ fn quantiles(nanos: &Histogram<u64>, wanted: &[(&'static str, f64)]) -> Quantile
 pub(super) fn text(ran: &Ran<'_>, summary: &Summary, verbose: bool) -> String {
     let count = figures::count;
     let cores = if ran.parallelism == 1 { "core" } else { "cores" };
-    let how = match summary.signal {
-        0 => "finished".to_owned(),
-        signal => format!("stopped by {}", signals::name(signal)),
+    let how = match (summary.signal, summary.stopped) {
+        (0, None) => "finished".to_owned(),
+        (0, Some(Stopped::Stop)) => "stopped in order".to_owned(),
+        (0, Some(Stopped::Cancel)) => "cancelled".to_owned(),
+        (signal, _) => format!("stopped by {}", signals::name(signal)),
     };
     let took = figures::nanos(summary.nanos);
     let mut text = format!("{} {how} after {took} on {} {cores}\n", ran.job, ran.parallelism);
@@ -192,6 +208,12 @@ pub(super) fn text(ran: &Ran<'_>, summary: &Summary, verbose: bool) -> String {
     }
     if !summary.hiccups.is_empty() {
         line("hiccups", spread(&summary.hiccups, &QUANTILES[4..]));
+    }
+    if let Some(checkpoints) = running::summarized(&summary.checkpoints) {
+        line("checkpoints", checkpoints);
+        if verbose {
+            running::detailed(&summary.checkpoints).into_iter().for_each(|row| line("", row));
+        }
     }
     if let Some(peak) = peak_rss_bytes() {
         line("memory", format!("{} at the peak", figures::bytes(peak)));

@@ -2,12 +2,13 @@
 
 use super::cli::{Common, DemoVerb, Flink, RestartFromWord, Run};
 use super::report::{self, Ran};
+use super::running::runs;
 use super::supervise::{Supervised, supervise};
 use super::{Context, Demo, progress, signals};
-use crate::config::{CheckpointConfig, Config};
+use crate::config::{CheckpointConfig, Config, state_home};
 use crate::control::RestartFrom;
 use crate::error::Kind;
-use crate::runtime::{CheckpointOptions, RunOptions, Summary, default_parallelism};
+use crate::runtime::{CheckpointOptions, RunOptions, Stopped, Summary, default_parallelism};
 use crate::{Error, Result, run};
 
 impl Context<'_> {
@@ -21,6 +22,9 @@ impl Context<'_> {
             Some(supervised) => supervised.job_id.clone(),
             None => job_id(verb.job_id)?,
         };
+        if supervised.is_none() {
+            refuse_second(&config, &job_id, entry.name)?;
+        }
         let again = supervised.as_ref().is_some_and(|it| it.again);
         let from = match verb.restart_from {
             RestartFromWord::None if !again => RestartFrom::Nothing,
@@ -34,8 +38,13 @@ impl Context<'_> {
         if supervised.is_some_and(|it| it.is_orphan()) {
             return Ok(128 + signal_hook::consts::SIGTERM);
         }
-        let job_id_given = Some(job_id.clone());
-        let options = RunOptions { job_id: job_id_given, checkpoints, ..self.options(&config)? };
+        let options = RunOptions {
+            job_id: Some(job_id.clone()),
+            job_name: entry.name.to_owned(),
+            console: true,
+            checkpoints,
+            ..self.options(&config)?
+        };
         let args = self.arguments("run", entry.name, &verb.arguments);
         signals::watch(&options.stop, self.terminal)?;
         tracing::debug!(job = entry.name, job_id, parallelism = options.parallelism, "starting");
@@ -102,9 +111,10 @@ impl Context<'_> {
             self.terminal.say(&report::text(ran, summary, self.terminal.is_verbose()));
             0
         };
-        match summary.signal {
-            0 => printed,
-            signal => 128 + signal,
+        match (summary.signal, summary.stopped) {
+            (0, Some(Stopped::Cancel)) => CANCELLED,
+            (0, _) => printed,
+            (signal, _) => 128 + signal,
         }
     }
 
@@ -158,9 +168,21 @@ fn checkpoints(
     job_id: &str,
     from: RestartFrom,
 ) -> CheckpointOptions {
-    let CheckpointConfig { directory, coordinator, restarts } = config;
+    let CheckpointConfig { directory, coordinator, restarts, retain_on_cancel } = config;
     let (job_name, job_id) = (job.to_owned(), job_id.to_owned());
-    CheckpointOptions { directory, job_name, job_id, coordinator, restarts, from }
+    CheckpointOptions { directory, job_name, job_id, coordinator, restarts, from, retain_on_cancel }
+}
+
+/// The exit code of a run that was cancelled.
+const CANCELLED: i32 = 8;
+
+/// Two processes would fight for the job's log; the older one would lose.
+fn refuse_second(config: &Config, job_id: &str, job: &str) -> Result<()> {
+    let data = config.runtime().state.directory.unwrap_or_else(state_home);
+    let Some(other) = runs(&data, job_id) else { return Ok(()) };
+    let process = other.process;
+    let what = format!("cannot run {job}: process {process} runs the job {job_id} already");
+    Err(Error::usage(what).with_hint("stop that one first, or give this one another --job-id"))
 }
 
 #[cold]

@@ -37,6 +37,8 @@ pub(crate) trait Chore: Send + 'static {
     const NAME: &'static str;
     /// Whether the core's end waits for the thread's: not where an order may block for ever.
     const JOIN: bool;
+    /// Whether checkpoints wait for it: then the thread does not step back behind the cores.
+    const URGENT: bool = false;
 
     /// Carries an order out; may block.
     fn carry_out(&mut self, order: Self::Order) -> Result<Self::Outcome>;
@@ -196,7 +198,11 @@ impl<C: Chore> Thread<C> {
         let (done, outcomes) = unbounded();
         let name = format!("{}-{}", C::NAME, aside.core);
         let body = move || {
-            aside.cpus.settle();
+            if C::URGENT {
+                aside.cpus.spread();
+            } else {
+                aside.cpus.settle();
+            }
             let _bell = RingAtEnd(aside.doorbell.clone());
             // Gone before the bell rings: the core must find the way back closed.
             let (mut chore, done) = (chore, done);

@@ -30,6 +30,8 @@ pub struct Core {
     pub(crate) epoch: Cell<u64>,
     /// Whether states keep journals, from which checkpoints are made; set before they are made.
     pub(crate) journal: Cell<bool>,
+    /// Whether sources and processing time stand still.
+    pub(crate) held: Cell<bool>,
     /// Memory of blocks that were stored.
     pub(crate) blocks: BlockPool,
     /// What its state may take, and the way to the cold tier.
@@ -53,6 +55,7 @@ impl Core {
             pressure: Cell::new(false),
             epoch: Cell::new(1),
             journal: Cell::new(false),
+            held: Cell::new(false),
             blocks: BlockPool::default(),
             budget: Budget::new(Rc::clone(&metrics.state)),
             metrics,

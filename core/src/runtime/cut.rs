@@ -5,6 +5,7 @@
 //! before their link's barrier are recorded as they come. Everything recorded is a copy: nothing
 //! that goes on changes it.
 
+mod drain;
 mod merging;
 mod messages;
 mod open;

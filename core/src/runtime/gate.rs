@@ -61,6 +61,8 @@ pub(crate) trait GatePort {
     fn pages(&self, show: &mut dyn FnMut(&Page));
     /// Records what it and its operators keep, and every channel with what has arrived on it.
     fn record(&mut self, name: &str, recording: &mut Recording) -> Result<()>;
+    /// Whether nothing waits here.
+    fn is_quiet(&self) -> bool;
     /// Ends the epoch for the state of its operators; see [`PageConsumer`] for this and what
     /// follows.
     fn can_tell_all(&mut self) -> bool;
@@ -311,6 +313,9 @@ impl<T: Record> GatePort for Gate<T> {
     }
 
     fn next_processing_timer(&self) -> Option<i64> {
+        if self.core.held.get() {
+            return None;
+        }
         self.consumers.iter().filter_map(|consumer| consumer.next_processing_timer()).min()
     }
 
@@ -370,6 +375,11 @@ impl<T: Record> GatePort for Gate<T> {
 
     fn restore(&mut self, image: &Restoring<'_>) -> Result<()> {
         self.restore_all(image)
+    }
+
+    fn is_quiet(&self) -> bool {
+        let empty = |input: &Input| input.open.is_none() && input.channel.front().is_none();
+        self.advancing.is_none() && self.idling.is_none() && self.inputs.iter().all(empty)
     }
 
     fn can_tell_all(&mut self) -> bool {

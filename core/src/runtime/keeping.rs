@@ -16,6 +16,7 @@ use self::later::Later;
 use super::SideCpus;
 use super::cut::{CutCommand, CutReport};
 use super::voice::{Ear, Event, Heard, Line, line};
+use crate::console::{Board, Checkpoints};
 use crate::control::{Action, Done, Keeper};
 use crate::error::Kind;
 use crate::time::{Clock, MachineClock};
@@ -30,8 +31,11 @@ pub(crate) enum ToKeeper {
     Ready(usize, u64),
     /// A core says something.
     Report(usize, CutReport),
-    /// The job is to stop once a checkpoint of now is committed.
-    Stop,
+    /// The job is to stop once a checkpoint of now is committed; `drain`: and all that was read is
+    /// worked off.
+    Stop { drain: bool },
+    /// Somebody asks for a checkpoint.
+    Trigger(Sender<Result<u64, String>>),
     /// The attempt is over.
     End,
 }
@@ -45,7 +49,7 @@ pub(super) struct ToCore {
 /// The thread, for who started it.
 pub(super) struct Keeping {
     pub(super) line: Line<ToKeeper>,
-    thread: JoinHandle<Result<()>>,
+    thread: JoinHandle<Result<Checkpoints>>,
 }
 
 impl Keeping {
@@ -59,6 +63,7 @@ impl Keeping {
         cpus: SideCpus,
         clock: MachineClock,
         say: Line<Event>,
+        board: Option<Board>,
     ) -> Result<(Self, Sender<Vec<ToCore>>)> {
         let (tell_line, hear_line) = bounded(1);
         let (give_cores, take_cores) = bounded(1);
@@ -67,11 +72,23 @@ impl Keeping {
             cpus.spread();
             let (line, ear) = line();
             let _ = tell_line.send(line);
-            let Ok(cores) = take_cores.recv() else { return Ok(()) };
+            let Ok(cores) = take_cores.recv() else { return Ok(Checkpoints::default()) };
             let later = Later::start(Arc::clone(&store), &job, cpus)?;
-            let (finished, failure, logged) = (false, None, 0);
-            let thread =
-                Keepers { keeper, store, later, job, clock, say, cores, finished, failure, logged };
+            let (finished, failure, logged, askers) = (false, None, 0, Vec::new());
+            let thread = Keepers {
+                keeper,
+                store,
+                later,
+                job,
+                clock,
+                say,
+                cores,
+                finished,
+                failure,
+                logged,
+                askers,
+                board,
+            };
             thread.run(&ear)
         };
         let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(body);
@@ -82,13 +99,13 @@ impl Keeping {
     }
 
     /// Ends the thread.
-    pub(super) fn end(self) -> Result<()> {
+    pub(super) fn end(self) -> Result<Checkpoints> {
         self.line.say(ToKeeper::End);
         self.finish()
     }
 
     /// Waits until the log says that the job has finished.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(super) fn finish(self) -> Result<Checkpoints> {
         self.thread.join().map_err(|_| died())?
     }
 }
@@ -111,10 +128,13 @@ struct Keepers {
     failure: Option<String>,
     /// How many checkpoints were spoken of.
     logged: u64,
+    /// Who has asked for checkpoints, by token.
+    askers: Vec<Sender<Result<u64, String>>>,
+    board: Option<Board>,
 }
 
 impl Keepers {
-    fn run(mut self, ear: &Ear<ToKeeper>) -> Result<()> {
+    fn run(mut self, ear: &Ear<ToKeeper>) -> Result<Checkpoints> {
         loop {
             let now = self.now_ms();
             let wait = self.keeper.wake_at().map_or(SLEEP_MOST, |at| {
@@ -127,8 +147,12 @@ impl Keepers {
                     self.keeper.ready(now, core, highest)
                 }
                 Heard::Event(ToKeeper::Report(core, report)) => self.keeper.hear(now, core, report),
-                Heard::Event(ToKeeper::Stop) => self.keeper.stop(now),
-                Heard::Event(ToKeeper::End) | Heard::NobodyLeft => return Ok(()),
+                Heard::Event(ToKeeper::Stop { drain }) => self.keeper.stop(now, drain),
+                Heard::Event(ToKeeper::Trigger(asker)) => {
+                    self.askers.push(asker);
+                    self.keeper.trigger(now, self.askers.len() as u64 - 1)
+                }
+                Heard::Event(ToKeeper::End) | Heard::NobodyLeft => return Ok(self.checkpoints()),
                 Heard::Nothing => self.keeper.tick(now),
             };
             self.act(actions);
@@ -140,9 +164,16 @@ impl Keepers {
                 return Err(lost(&reason));
             }
             if self.finished {
-                return Ok(());
+                return Ok(self.checkpoints());
             }
         }
+    }
+
+    /// What was made of them.
+    fn checkpoints(&self) -> Checkpoints {
+        let mut checkpoints = Checkpoints::default();
+        checkpoints.update(self.keeper.coordinator().statistics());
+        checkpoints
     }
 
     fn now_ms(&self) -> u64 {
@@ -152,6 +183,9 @@ impl Keepers {
     /// Says what became of the last checkpoint.
     fn log_newest(&mut self) {
         let statistics = self.keeper.coordinator().statistics();
+        if let Some(board) = &self.board {
+            board.show(|checkpoints| checkpoints.update(statistics));
+        }
         let count = statistics.completed_count() + statistics.failed_count();
         if count == self.logged {
             return;
@@ -219,6 +253,12 @@ impl Keepers {
                     self.failure = Some(reason);
                 }
                 Action::Kept => self.say.say(Event::Kept),
+                Action::NotKept(reason) => self.say.say(Event::NotKept(reason)),
+                Action::Answer(token, result) => {
+                    if let Some(asker) = self.askers.get(token as usize) {
+                        let _ = asker.send(result);
+                    }
+                }
                 Action::Finished => self.finished = true,
             }
         }

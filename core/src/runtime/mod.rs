@@ -45,8 +45,9 @@ pub(crate) use port::PortFeed;
 pub(crate) use side::{Captured, SideOutputs};
 pub(crate) use sink_task::{SinkFeed, SinkPort, Typed, Writing};
 pub(crate) use source_task::{Reading, SourceTask};
-pub use summary::{Summary, Totals};
+pub use summary::{Stopped, Summary, Totals};
 pub(crate) use union::Union;
+pub(crate) use voice::WatchLine;
 pub use worker::{Link, Progress, Worker};
 pub(crate) use worker::{Parts, Task};
 

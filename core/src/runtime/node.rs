@@ -14,7 +14,8 @@ use std::sync::atomic::AtomicI32;
 pub use self::attempt::CheckpointOptions;
 use self::attempt::House;
 use super::{Meter, SideCpus, Summary, Totals};
-use crate::config::{Cpus, RuntimeConfig};
+use crate::config::{Cpus, RuntimeConfig, state_home};
+use crate::console::{Checkpoints, Console, JobStatus};
 use crate::graph::JobGraph;
 use crate::job::{Args, Job, Planned};
 use crate::{Error, Result};
@@ -37,6 +38,10 @@ pub struct RunOptions {
     pub progress: Option<ShowTotals>,
     /// Names the job's own directory; `None`: it has one of its own for this run.
     pub job_id: Option<String>,
+    /// The job's name, for those who ask what runs.
+    pub job_name: String,
+    /// Whether others may ask and command the job on a socket in its own directory.
+    pub console: bool,
     /// Checkpoints; `None`: there are none, and a job that fails begins again at the beginning.
     pub checkpoints: Option<CheckpointOptions>,
 }
@@ -51,6 +56,8 @@ impl RunOptions {
             meter: Arc::new(Meter::new(parallelism)),
             progress: None,
             job_id: None,
+            job_name: String::new(),
+            console: false,
             checkpoints: None,
         }
     }
@@ -71,11 +78,37 @@ where
         true => SideCpus::floating(cpus.clone()),
         false => SideCpus::spare(spare),
     };
-    let house = House { job, args, options, planned, cpus, side_cpus };
+    let console = open_console(options, &side_cpus);
+    let house = House { job, args, options, planned, cpus, side_cpus, console };
     match &options.checkpoints {
         Some(checkpoints) => house.run_durably(checkpoints),
         None => house.run_once(),
     }
+}
+
+/// Opens the job's socket; a job runs without it as well.
+fn open_console(options: &RunOptions, cpus: &SideCpus) -> Option<Console> {
+    let job_id = options.job_id.as_ref().filter(|_| options.console)?;
+    let data = options.runtime.state.directory.clone().unwrap_or_else(state_home);
+    let status = JobStatus {
+        job_id: job_id.clone(),
+        job: options.job_name.clone(),
+        process: std::process::id(),
+        parallelism: options.parallelism,
+        checkpoints: options.checkpoints.as_ref().map(|it| Checkpoints {
+            directory: it.directory.display().to_string(),
+            ..Checkpoints::default()
+        }),
+        ..JobStatus::default()
+    };
+    let directory = data.join(job_id);
+    let opened = Console::open(&directory, status, cpus.clone());
+    opened
+        .inspect_err(|error| {
+            let directory = directory.display();
+            tracing::warn!("the job cannot be asked or stopped by others: {directory}: {error}");
+        })
+        .ok()
 }
 
 /// Says at the start what the user should know of this run.

@@ -4,7 +4,17 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
+use crate::console::Checkpoints;
 use crate::metrics::{CoreReport, CoreSnapshot, FingerprintValue, StateCounts, empty_histogram};
+
+/// How a run was ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything was worked off, kept and committed: it can be gone on with.
+    Stop,
+    /// At once.
+    Cancel,
+}
 
 /// Totals of a run.
 #[derive(Debug, Clone)]
@@ -39,6 +49,10 @@ pub struct Summary {
     pub hiccups: Histogram<u64>,
     /// The signal that stopped the run; 0 if it ended by itself.
     pub signal: i32,
+    /// Who has ended the run from outside.
+    pub stopped: Option<Stopped>,
+    /// Its checkpoints; empty if it made none.
+    pub checkpoints: Checkpoints,
     /// Whether the job had finished before this run, which did nothing.
     pub already_finished: bool,
 }
@@ -61,6 +75,8 @@ impl Summary {
             absences: empty_histogram(),
             hiccups: empty_histogram(),
             signal: 0,
+            stopped: None,
+            checkpoints: Checkpoints::default(),
             already_finished: false,
         };
         for report in reports.iter().flatten() {

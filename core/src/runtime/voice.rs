@@ -10,6 +10,7 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use super::preflight;
 use crate::Error;
+use crate::console::Asked;
 use crate::metrics::{CoreReport, CoreSnapshot};
 
 /// What a core says to the watching thread.
@@ -19,6 +20,10 @@ pub(super) enum Event {
     Ready(usize, u64),
     /// All is kept that a stop of the job has to keep.
     Kept,
+    /// It could not be kept, and why: the job goes on.
+    NotKept(String),
+    /// Somebody asks from outside.
+    Asked(Asked),
     Counts(CoreSnapshot),
     Done(Box<CoreReport>),
     Failed(Error),
@@ -103,6 +108,16 @@ impl<T> Drop for Line<T> {
     }
 }
 
+/// The line of those who ask from outside.
+#[derive(Clone)]
+pub(crate) struct WatchLine(Line<Event>);
+
+impl WatchLine {
+    pub(crate) fn ask(&self, asked: Asked) {
+        self.0.say(Event::Asked(asked));
+    }
+}
+
 /// Where the voices of cores come from.
 pub(super) struct Voices(Line<Event>);
 
@@ -110,6 +125,11 @@ impl Voices {
     /// A line for somebody who is no core.
     pub(super) fn line(&self) -> Line<Event> {
         self.0.clone()
+    }
+
+    /// A line for those who ask from outside.
+    pub(super) fn watch_line(&self) -> WatchLine {
+        WatchLine(self.0.clone())
     }
 
     /// The voice of a core.

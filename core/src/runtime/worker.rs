@@ -183,6 +183,7 @@ impl Worker {
     /// input.
     pub fn wake_at(&self) -> Option<u64> {
         let sources = self.sources.iter().filter_map(|source| source.inner.wake_at()).min();
+        let sources = sources.filter(|_| !self.core.held.get());
         let gates = self.gates.iter().flatten();
         let timer = gates.filter_map(|gate| gate.inner.borrow().next_processing_timer()).min();
         let timer = timer.map(|at| {
@@ -321,8 +322,9 @@ impl Worker {
             }
         }
         let budget = if behind { self.budget.div_ceil(BUDGET_BEHIND) } else { self.budget };
+        let held = self.core.held.get();
         for source in &mut self.sources {
-            if source.ready()? {
+            if !held && source.ready()? {
                 self.core.pressure.set(false);
                 if worked {
                     self.core.refresh_nanos();
@@ -335,7 +337,7 @@ impl Worker {
             }
         }
         self.pulse.leave();
-        let more = behind || self.sources.iter().any(|source| source.inner.has_more());
+        let more = behind || (!held && self.sources.iter().any(|source| source.inner.has_more()));
         Ok((worked, more))
     }
 

@@ -37,6 +37,7 @@ impl Manner {
             tolerable_failed: u32::MAX,
             retained: random.pick(&[1, 2, 3]).try_into().unwrap_or(NonZeroU32::MIN),
             retry_ms: random.pick(&[1, 50, 1_000]),
+            aligned_timeout_ms: random.pick(&[0, 0, 0, 5, 1_000, u64::MAX]),
             ..Config::default()
         };
         Self {
@@ -163,7 +164,7 @@ impl Checkpoints {
     pub fn after_step(&mut self, worker: &mut Worker, now_ms: u64) -> Result<(), String> {
         let core = worker.core().index();
         while let Some(report) = worker.report() {
-            note(&report);
+            note(&report, self.manner.config.aligned_timeout_ms == u64::MAX);
             let actions = self.keeper.hear(now_ms, core, report);
             self.act(actions)?;
         }
@@ -193,7 +194,7 @@ impl Checkpoints {
                 }
                 Action::Do(work) => self.work.push(work),
                 Action::Fail { reason, .. } => return Err(reason),
-                Action::Kept => {}
+                Action::Kept | Action::NotKept(_) | Action::Answer(..) => {}
                 Action::Finished => self.is_finished = true,
             }
         }
@@ -232,10 +233,13 @@ impl Checkpoints {
 }
 
 /// Counts what a core's part of a checkpoint holds.
-fn note(report: &CutReport) {
+fn note(report: &CutReport, drains: bool) {
+    seen!("a core was quiet in a drain", if matches!(report, CutReport::Quiet { .. }));
     seen!("segments were merged", if matches!(report, CutReport::Merge { .. }));
     if let CutReport::Acknowledged(part) = report {
         let counts = &part.counts;
+        let empty = counts.iter().all(|c| c.recorded + c.unsent == 0);
+        seen!("a drained cut recorded nothing", if drains && empty && !counts.is_empty());
         seen!("a cut recorded frames at their receiver", if counts.iter().any(|c| c.recorded > 0));
         seen!("a cut recorded frames at their sender", if counts.iter().any(|c| c.unsent > 0));
     }

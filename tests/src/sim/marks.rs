@@ -41,6 +41,8 @@ pub const MARKS: &[&str] = &[
     "a cut recorded frames at their receiver",
     "a cut recorded frames at their sender",
     "segments were merged",
+    "a core was quiet in a drain",
+    "a drained cut recorded nothing",
     "a checkpoint was aborted",
     "output was committed again",
     "work was under way when the attempt died",

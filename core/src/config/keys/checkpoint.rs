@@ -4,9 +4,6 @@ use super::{ANY, Alias, Effect, Key, Reads, auto, flink, key};
 use crate::config::value::Shape;
 use crate::config::value::Shape::{Choice, Count, Directory, Duration, Flag, Number};
 
-const DRAINS: Effect =
-    Effect::NotYet("nothing is drained yet in this version: frames on their way are recorded");
-
 /// Flink's other words for restart strategies.
 const STRATEGIES: Reads = Reads::Words(&[
     ("off", "none"),
@@ -47,8 +44,9 @@ pub(super) const CHECKPOINT: &[Key] = &[
         "checkpoint.unaligned",
         Flag,
         "true",
-        DRAINS,
-        "Whether barriers overtake records; checkpoints are always unaligned.",
+        Effect::Works,
+        "Whether barriers overtake records; if not, sources are silent until all that was read is \
+         worked off, and nothing on its way is recorded.",
         &[
             flink("execution.checkpointing.unaligned.enabled"),
             flink("execution.checkpointing.unaligned"),
@@ -58,8 +56,9 @@ pub(super) const CHECKPOINT: &[Key] = &[
         "checkpoint.aligned-timeout",
         Duration,
         "0",
-        DRAINS,
-        "How long a checkpoint drains what is in flight before it records it.",
+        Effect::Works,
+        "How long what was read is worked off, with silent sources, before the rest is recorded; `0`: \
+         it is recorded at once.",
         &[flink("execution.checkpointing.aligned-checkpoint-timeout")],
     ),
     key(
@@ -100,8 +99,8 @@ pub(super) const CHECKPOINT: &[Key] = &[
         "checkpoint.retention",
         Choice(&["delete-on-cancel", "retain-on-cancel", "none"]),
         "delete-on-cancel",
-        Effect::NotYet("a job cannot be cancelled yet in this version: its checkpoints are kept"),
-        "What becomes of checkpoints when the job is cancelled.",
+        Effect::Works,
+        "What becomes of checkpoints when the job is cancelled; `none` is as `delete-on-cancel`.",
         &[Alias {
             name: "execution.checkpointing.externalized-checkpoint-retention",
             reads: Reads::Words(&[

@@ -17,6 +17,16 @@ pub enum CutCommand {
     Abort(u64),
     /// The checkpoint and all before it are complete: their output is to be made visible.
     Commit(u64),
+    /// The sources are to be silent, and what is on its way worked off; the core answers when it is
+    /// quiet.
+    Drain {
+        /// Goes back with the answer.
+        round: u64,
+        /// Whether the sources stay silent behind the cut, until [`CutCommand::Resume`].
+        keep: bool,
+    },
+    /// The sources may go on.
+    Resume,
     /// The file with this number is durable.
     Stored(u64, FileInfo),
     /// These blocks are stored: their memory can be used again.
@@ -41,6 +51,15 @@ pub enum CutReport {
         segments: Vec<FileInfo>,
         /// Whether nothing lies below the first.
         is_bottom: bool,
+    },
+    /// The core has nothing to do in this round.
+    Quiet {
+        /// The round that was asked for.
+        round: u64,
+        /// Frames and barriers sent on all links so far.
+        sent: u64,
+        /// Frames and barriers received.
+        received: u64,
     },
     /// All that the core has for this checkpoint was handed over.
     Delivered(u64),

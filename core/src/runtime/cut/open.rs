@@ -48,10 +48,24 @@ pub(crate) struct Cuts {
     pub(super) committing: Option<u64>,
     /// Whether all sources have ended and the coordinator was told so.
     pub(super) told_end: bool,
+    /// How long the sources are silent.
+    pub(super) hold: Hold,
+    /// The round of a drain that was not answered.
+    pub(super) asked: Option<u64>,
     /// The cut behind which nothing is left to do.
     pub(super) last_cut: Option<u64>,
     /// Whether the last checkpoint of the job is committed here.
     pub(super) finished: bool,
+}
+
+/// How long the sources of a core are silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Hold {
+    /// They are not.
+    #[default]
+    No,
+    UntilCut,
+    UntilTold,
 }
 
 /// A cut whose instant has passed.

@@ -4,7 +4,7 @@ use thalweg_net::Barrier;
 use thalweg_state::segment::{BlockReader, SegmentReader};
 
 use super::messages::{CutCommand, CutReport};
-use super::open::{Handed, ROWS_PER_TURN, Times};
+use super::open::{Handed, Hold, ROWS_PER_TURN, Times};
 use super::{Recording, Restore, Restoring, invalid};
 use crate::Result;
 use crate::control::FINAL;
@@ -33,6 +33,8 @@ impl Worker {
             match command {
                 CutCommand::Trigger(trigger) => self.open_cut(trigger)?,
                 CutCommand::Abort(checkpoint) => self.cuts.abort(checkpoint),
+                CutCommand::Drain { round, keep } => self.drain(round, keep),
+                CutCommand::Resume => self.hold(Hold::No),
                 CutCommand::Commit(checkpoint) => self.commit(checkpoint)?,
                 CutCommand::Stored(number, file) => {
                     self.cuts.stored(number, &file);
@@ -83,6 +85,7 @@ impl Worker {
             sink.seal(trigger.checkpoint)?;
             sink.record(place, &mut recording)?;
         }
+        self.release();
         let peers = self.links.iter().map(Option::is_some).collect();
         let times = Times { from, to: self.core.refresh_nanos(), ..Times::default() };
         self.cuts.begin(trigger, recording, peers, times);
@@ -129,6 +132,7 @@ impl Worker {
         if !self.cuts.enabled {
             return Ok(false);
         }
+        self.answer_drain();
         let encoding = self.cuts.encoding.is_some();
         if encoding {
             let from = self.core.refresh_nanos();

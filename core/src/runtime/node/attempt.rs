@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam::channel::{bounded, unbounded};
+use crossbeam::channel::{Sender, bounded, unbounded};
 use thalweg_checkpoint::coordinator::Config;
 use thalweg_checkpoint::restart::{Decision, Restarts, Strategy};
 use thalweg_checkpoint::{LocalStore, Store};
@@ -14,6 +14,7 @@ use super::seat::{Seat, Seated};
 use super::watch::{Outcome, Watch};
 use super::{RunOptions, announce};
 use crate::config::Rim;
+use crate::console::Console;
 use crate::control::{Attempt, Begun, JobDescription, RestartFrom, begin};
 use crate::error::Kind;
 use crate::job::{Args, Job, Planned};
@@ -23,7 +24,7 @@ use crate::runtime::mesh::mesh;
 use crate::runtime::pulse::Pulse;
 use crate::runtime::scratch::Scratch;
 use crate::runtime::voice::ear;
-use crate::runtime::{SideCpus, Summary, preflight};
+use crate::runtime::{SideCpus, Stopped, Summary, preflight};
 use crate::time::{Clock, MachineClock};
 use crate::{Error, Result};
 
@@ -42,6 +43,8 @@ pub struct CheckpointOptions {
     pub restarts: Strategy,
     /// From where the first attempt begins; those that follow it go on from its newest checkpoint.
     pub from: RestartFrom,
+    /// Whether they stay when the job is cancelled.
+    pub retain_on_cancel: bool,
 }
 
 /// A job on this machine.
@@ -52,6 +55,8 @@ pub(super) struct House<'a, J> {
     pub(super) planned: Planned,
     pub(super) cpus: Vec<usize>,
     pub(super) side_cpus: SideCpus,
+    /// Where others ask; `None`: nowhere.
+    pub(super) console: Option<Console>,
 }
 
 /// An attempt with checkpoints, and where they go.
@@ -68,7 +73,10 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         self.planned.prepare()?;
         announce(&self.planned.graph, &self.side_cpus);
         match self.attempt(None)? {
-            Outcome::Ended(summary) => Ok(*summary),
+            Outcome::Ended { summary, asker } => {
+                tell(asker);
+                Ok(*summary)
+            }
             Outcome::Failed { error, .. } => Err(error),
         }
     }
@@ -86,10 +94,22 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
                 return Ok(Summary::of_finished());
             };
             from = RestartFrom::Newest;
+            let local = &store;
             let (store, job_id) = (Arc::clone(&store) as Arc<_>, checkpoints.job_id.clone());
             let durable = Durable { attempt, store, job_id, clock: clock.clone() };
             let (error, is_final) = match self.attempt(Some(durable))? {
-                Outcome::Ended(summary) => return Ok(*summary),
+                Outcome::Ended { summary, asker } => {
+                    if summary.stopped == Some(Stopped::Cancel) && !checkpoints.retain_on_cancel {
+                        // A later run with this id begins at the beginning.
+                        if let Err(error) = local.discard(&checkpoints.job_id) {
+                            tracing::warn!("checkpoints of the cancelled job stay: {error}");
+                        }
+                        // What was sealed for them is nobody's now.
+                        self.planned.resume(u64::MAX)?;
+                    }
+                    tell(asker);
+                    return Ok(*summary);
+                }
                 Outcome::Failed { error, is_final } => (error, is_final),
             };
             let now_ms = clock.nanos() / 1_000_000;
@@ -176,7 +196,8 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
             Some(Durable { attempt, store, job_id, clock }) => {
                 restores = attempt.cores;
                 let (cpus, say) = (self.side_cpus.clone(), voices.line());
-                Some(Keeping::start(attempt.keeper, store, &job_id, cpus, clock, say)?)
+                let board = self.console.as_ref().map(Console::board);
+                Some(Keeping::start(attempt.keeper, store, &job_id, cpus, clock, say, board)?)
             }
         };
         let mut restores = restores.into_iter();
@@ -208,16 +229,28 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
             let thread = seat.start(self.job.clone(), self.args.clone())?;
             cores.push(Seated { commands, doorbell, pulse, thread: Some(thread) });
         }
+        if let Some(console) = &self.console {
+            console.attach(number, voices.watch_line());
+        }
         drop(voices);
         let keeping = keeping.map(|(keeping, give_cores)| {
             let _ = give_cores.send(to_cores);
             keeping
         });
         let (planned, attempt) = (&self.planned, number);
-        let watch = Watch { planned, clock, cores, ear, options, keeping, attempt, is_resumed };
+        let console = self.console.as_ref();
+        let watch =
+            Watch { planned, clock, cores, ear, options, keeping, attempt, console, is_resumed };
         let outcome = watch.run();
         scratch.remove();
         Ok(outcome)
+    }
+}
+
+/// Says that the job has ended to who asked for that.
+fn tell(asker: Option<Sender<Result<(), String>>>) {
+    if let Some(asker) = asker {
+        let _ = asker.send(Ok(()));
     }
 }
 

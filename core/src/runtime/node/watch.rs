@@ -3,15 +3,18 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crossbeam::channel::Sender;
+
 use super::RunOptions;
 use super::seat::{Seated, Thread};
+use crate::console::{Asked, Checkpoints, Console, Counts};
 use crate::job::Planned;
 use crate::metrics::CoreReport;
 use crate::runtime::drive::Command;
 use crate::runtime::keeping::{Keeping, ToKeeper};
 use crate::runtime::pulse::Watchdog;
 use crate::runtime::voice::{Ear, Event, Heard};
-use crate::runtime::{Summary, Totals};
+use crate::runtime::{Stopped, Summary, Totals};
 use crate::time::{Clock, MachineClock};
 use crate::{Error, Result};
 
@@ -21,6 +24,9 @@ const WATCH: Duration = Duration::from_millis(250);
 
 /// How often cores are asked for what they have counted, in nanoseconds.
 const PROGRESS: u64 = 1_000_000_000;
+
+/// How long cores may take to say what they have counted, in nanoseconds.
+const COUNTING: u64 = 20_000_000;
 
 /// How long a core may take to stop after the attempt has ended.
 const STOP_BOUND: Duration = Duration::from_secs(10);
@@ -35,6 +41,8 @@ pub(super) struct Watch<'a> {
     /// Who keeps the checkpoints; `None`: there are none.
     pub(super) keeping: Option<Keeping>,
     pub(super) attempt: u64,
+    /// Who asks from outside, if anybody can.
+    pub(super) console: Option<&'a Console>,
     /// Whether earlier attempts may have left something behind.
     pub(super) is_resumed: bool,
 }
@@ -51,16 +59,21 @@ struct Course {
     is_stopped: bool,
     /// Whether no attempt may follow in this process.
     is_final: bool,
+    /// Who has ended it from outside, and waits for the end.
+    stopped: Option<(Stopped, Sender<Result<(), String>>)>,
+    /// Who wants to know the counts, and since when.
+    counting: Vec<(Sender<Counts>, u64)>,
 }
 
 /// How an attempt has ended.
 pub(super) enum Outcome {
-    Ended(Box<Summary>),
-    /// `is_final`: no attempt may follow in this process.
-    Failed {
-        error: Error,
-        is_final: bool,
+    Ended {
+        summary: Box<Summary>,
+        /// Who has asked for the end, and waits for it.
+        asker: Option<Sender<Result<(), String>>>,
     },
+    /// `is_final`: no attempt may follow in this process.
+    Failed { error: Error, is_final: bool },
 }
 
 impl Watch<'_> {
@@ -77,11 +90,14 @@ impl Watch<'_> {
             stopping: 0,
             is_stopped: false,
             is_final: false,
+            stopped: None,
+            counting: Vec::new(),
         };
         let (mut asked_at, mut shown) = (started, true);
         let mut totals = Totals::new(count, graph.expected());
         while course.left > 0 && course.failure.is_none() {
-            match self.ear.listen(WATCH) {
+            let wait = if course.counting.is_empty() { WATCH } else { WATCH / 50 };
+            match self.ear.listen(wait) {
                 Heard::Event(Event::Counts(counts)) => totals.add(counts),
                 Heard::Event(event) => self.hear(event, &mut course),
                 Heard::Nothing | Heard::NobodyLeft => {}
@@ -89,6 +105,7 @@ impl Watch<'_> {
             let now = self.clock.nanos();
             watchdog.look(now, self.cores.iter().map(|core| &*core.pulse), graph);
             self.look_for_signal(&mut course);
+            answer_counts(&mut course, &totals, now);
             if let Some(show) = &self.options.progress {
                 if now - asked_at >= PROGRESS {
                     (asked_at, shown) = (now, false);
@@ -127,6 +144,12 @@ impl Watch<'_> {
                 course.reports[core] = Some(*report);
             }
             Event::Kept => self.command(&Command::Abort),
+            Event::NotKept(reason) => {
+                if let Some((_, asker)) = course.stopped.take() {
+                    let _ = asker.send(Err(reason));
+                }
+            }
+            Event::Asked(asked) => self.asked(asked, course),
             Event::Failed(error) => {
                 course.failure.get_or_insert(error);
             }
@@ -164,28 +187,66 @@ impl Watch<'_> {
         }
         course.stopping = signal;
         match &self.keeping {
-            Some(keeping) => keeping.line.say(ToKeeper::Stop),
+            Some(keeping) => keeping.line.say(ToKeeper::Stop { drain: false }),
             None => self.command(&Command::Stop),
         }
     }
 
+    /// Somebody asks from outside.
+    fn asked(&self, asked: Asked, course: &mut Course) {
+        match (asked, &self.keeping) {
+            (Asked::Counts(asker), _) => {
+                self.command(&Command::Report);
+                course.counting.push((asker, self.clock.nanos()));
+            }
+            (Asked::Checkpoint(asker), Some(keeping)) => {
+                keeping.line.say(ToKeeper::Trigger(asker));
+            }
+            (Asked::Checkpoint(asker), None) => {
+                let why = "it makes no checkpoints: run it with -D checkpoint.interval=1s";
+                let _ = asker.send(Err(why.to_owned()));
+            }
+            (Asked::Stop(asker), _) if course.stopping != 0 || course.stopped.is_some() => {
+                let _ = asker.send(Err("it is being stopped already".to_owned()));
+            }
+            (Asked::Stop(asker), keeping) => {
+                match keeping {
+                    Some(keeping) => keeping.line.say(ToKeeper::Stop { drain: true }),
+                    None => self.command(&Command::Stop),
+                }
+                course.stopped = Some((Stopped::Stop, asker));
+            }
+            (Asked::Cancel(asker), _) => {
+                self.command(&Command::Abort);
+                course.stopped = Some((Stopped::Cancel, asker));
+            }
+        }
+    }
+
     fn end(&mut self, course: Course, nanos: u64) -> Outcome {
-        let Course { reports, failure, stopping, is_stopped, is_final, .. } = course;
+        let Course { reports, failure, stopping, is_stopped, is_final, stopped, .. } = course;
+        // Its line would keep the ear open.
+        self.console.into_iter().for_each(Console::detach);
         let keeping = self.keeping.take();
         let with_checkpoints = keeping.is_some();
         let is_over = failure.is_none() && !is_stopped;
         // Its line would keep the ear open; an attempt that has finished waits for its last word.
-        let kept = keeping
-            .map_or(Ok(()), |keeping| if is_over { keeping.finish() } else { keeping.end() });
+        let end = |keeping: Keeping| if is_over { keeping.finish() } else { keeping.end() };
+        let kept = keeping.map_or(Ok(Checkpoints::default()), end);
         let joined = self.join(failure.is_some());
         // What cannot be joined may still write, and an end that cannot be written would not be the
         // second time either: no other attempt then.
         let is_final = is_final || !joined || (is_over && kept.is_err());
-        match failure.or_else(|| kept.err()) {
-            Some(error) => Outcome::Failed { error, is_final },
-            None => {
+        match failure.map_or(kept, Err) {
+            Err(error) => Outcome::Failed { error, is_final },
+            Ok(checkpoints) => {
                 let signal = if is_over && with_checkpoints { 0 } else { stopping };
-                Outcome::Ended(Box::new(Summary::new(&reports, nanos).stopped_by(signal)))
+                let mut summary = Summary::new(&reports, nanos).stopped_by(signal);
+                let is_stopped = is_stopped || !with_checkpoints;
+                summary.checkpoints = checkpoints;
+                summary.stopped = stopped.as_ref().filter(|_| is_stopped).map(|(how, _)| *how);
+                let asker = stopped.map(|(_, asker)| asker);
+                Outcome::Ended { summary: Box::new(summary), asker }
             }
         }
     }
@@ -217,5 +278,14 @@ impl Watch<'_> {
             }
         }
         true
+    }
+}
+
+/// Tells those who asked what was counted, once all cores have had the time to say it.
+fn answer_counts(course: &mut Course, totals: &Totals, now: u64) {
+    let ripe = |(_, since): &mut (Sender<Counts>, u64)| now.saturating_sub(*since) >= COUNTING;
+    for (asker, _) in course.counting.extract_if(.., ripe) {
+        let (records_in, records_out) = (totals.records_in(), totals.records_out());
+        let _ = asker.send(Counts { records_in, records_out });
     }
 }

@@ -96,6 +96,7 @@ impl Chore for PartFiles {
     const NAME: &'static str = "write";
     // Nothing of an attempt is written once it has ended.
     const JOIN: bool = true;
+    const URGENT: bool = true;
 
     fn carry_out(&mut self, order: PartOrder) -> Result<Option<Vec<u8>>> {
         match order {

@@ -1,0 +1,232 @@
+//! Answering, on threads of its own.
+
+use std::fs::Permissions;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Sender, bounded};
+
+use super::{Answer, Checkpoints, JobStatus, LINE_MAX, Request, SOCKET};
+use crate::runtime::{SideCpus, WatchLine};
+use crate::time::{Clock, MachineClock};
+
+/// How long a stranger may take to say what it wants.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a job may take to count.
+const COUNTING: Duration = Duration::from_secs(2);
+
+/// Connections that are answered at once; more are closed.
+const CONNECTIONS_MAX: usize = 16;
+
+/// Pauses of the end, and how many: answers that are on their way get to their readers.
+const LINGER: Duration = Duration::from_millis(5);
+const LINGERS_MAX: u32 = 200;
+
+/// What an attempt is asked; the answer goes back on the line.
+pub(crate) enum Asked {
+    Counts(Sender<Counts>),
+    Checkpoint(Sender<Result<u64, String>>),
+    Stop(Sender<Result<(), String>>),
+    Cancel(Sender<Result<(), String>>),
+}
+
+/// What an attempt has done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) records_in: u64,
+    pub(crate) records_out: u64,
+}
+
+/// The socket of a run, over all of its attempts.
+pub(crate) struct Console {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    status: Mutex<JobStatus>,
+    line: Mutex<Option<WatchLine>>,
+    clock: MachineClock,
+    started: u64,
+    connections: AtomicUsize,
+    over: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Console {
+    /// Listens in a job's own directory, which is made.
+    #[allow(clippy::disallowed_methods, reason = "this is the rim")]
+    pub(crate) fn open(directory: &Path, status: JobStatus, cpus: SideCpus) -> io::Result<Self> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        // Nobody else may write to it from its first moment on.
+        let aside = directory.join(format!("{SOCKET}.{}", std::process::id()));
+        let path = directory.join(SOCKET);
+        let _ = std::fs::remove_file(&aside);
+        let listener = UnixListener::bind(&aside)?;
+        std::fs::set_permissions(&aside, Permissions::from_mode(0o600))?;
+        std::fs::rename(&aside, &path)?;
+        let clock = MachineClock::new();
+        let shared = Arc::new(Shared {
+            status: Mutex::new(status),
+            line: Mutex::new(None),
+            started: clock.nanos(),
+            clock,
+            connections: AtomicUsize::new(0),
+            over: AtomicBool::new(false),
+        });
+        let server = Arc::clone(&shared);
+        let body = move || {
+            cpus.settle();
+            server.serve(&listener);
+        };
+        let thread = std::thread::Builder::new().name("console".into()).spawn(body)?;
+        Ok(Self { shared, path, thread: Some(thread) })
+    }
+
+    /// An attempt begins: it answers from now on.
+    pub(crate) fn attach(&self, attempt: u64, line: WatchLine) {
+        *lock(&self.shared.line) = Some(line);
+        let mut status = lock(&self.shared.status);
+        (status.attempt, status.state) = (attempt, "running".to_owned());
+    }
+
+    /// The attempt is over.
+    pub(crate) fn detach(&self) {
+        *lock(&self.shared.line) = None;
+        lock(&self.shared.status).state = "restarting".to_owned();
+    }
+
+    /// Where the keeper of checkpoints leaves what it has done.
+    pub(crate) fn board(&self) -> Board {
+        Board(Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for Console {
+    #[allow(clippy::disallowed_methods, reason = "this is the rim")]
+    fn drop(&mut self) {
+        self.detach();
+        self.shared.over.store(true, Ordering::SeqCst);
+        // The listening thread looks up.
+        let _ = UnixStream::connect(&self.path);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        for _ in 0..LINGERS_MAX {
+            if self.shared.connections.load(Ordering::SeqCst) == 0 {
+                break;
+            }
+            std::thread::sleep(LINGER);
+        }
+        let _ = std::fs::remove_file(&self.path);
+        if let Some(directory) = self.path.parent() {
+            // Stays if something else is kept there.
+            let _ = std::fs::remove_dir(directory);
+        }
+    }
+}
+
+/// Where checkpoints are shown.
+#[derive(Clone)]
+pub(crate) struct Board(Arc<Shared>);
+
+impl Board {
+    /// Changes what is shown.
+    pub(crate) fn show(&self, change: impl FnOnce(&mut Checkpoints)) {
+        change(lock(&self.0.status).checkpoints.get_or_insert_default());
+    }
+}
+
+impl Shared {
+    fn serve(self: Arc<Self>, listener: &UnixListener) {
+        for stream in listener.incoming() {
+            if self.over.load(Ordering::SeqCst) {
+                return;
+            }
+            let Ok(stream) = stream else { continue };
+            if self.connections.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS_MAX {
+                self.connections.fetch_sub(1, Ordering::SeqCst);
+                continue;
+            }
+            let own = Arc::clone(&self);
+            let body = move || {
+                own.answer(&stream);
+                own.connections.fetch_sub(1, Ordering::SeqCst);
+            };
+            #[allow(clippy::disallowed_methods, reason = "this is the rim")]
+            let spawned = std::thread::Builder::new().name("console".into()).spawn(body);
+            if spawned.is_err() {
+                self.connections.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Answers one request; whoever says nothing sensible is told so.
+    fn answer(&self, mut stream: &UnixStream) {
+        let _ = stream.set_read_timeout(Some(PATIENCE));
+        let _ = stream.set_write_timeout(Some(PATIENCE));
+        let mut line = String::new();
+        if BufReader::new(stream.take(LINE_MAX)).read_line(&mut line).is_err() {
+            return;
+        }
+        let answer = match serde_json::from_str(&line) {
+            Ok(request) => self.carry_out(request),
+            Err(error) => Answer::Refused(format!("it is no request: {error}")),
+        };
+        let mut text = serde_json::to_string(&answer).unwrap_or_default();
+        text.push('\n');
+        let _ = stream.write_all(text.as_bytes());
+    }
+
+    fn carry_out(&self, request: Request) -> Answer {
+        match request {
+            Request::Status => Answer::Status(Box::new(self.status())),
+            Request::Checkpoint => match self.ask(Asked::Checkpoint) {
+                Ok(checkpoint) => Answer::Checkpoint(checkpoint),
+                Err(why) => Answer::Refused(why),
+            },
+            Request::Stop => Self::ended(self.ask(Asked::Stop)),
+            Request::Cancel => Self::ended(self.ask(Asked::Cancel)),
+        }
+    }
+
+    fn ended(answer: Result<(), String>) -> Answer {
+        answer.map_or_else(Answer::Refused, |()| Answer::Ended)
+    }
+
+    /// Asks the attempt and waits for what it says.
+    fn ask<T>(&self, asked: fn(Sender<Result<T, String>>) -> Asked) -> Result<T, String> {
+        let (sender, answer) = bounded(1);
+        let line = lock(&self.line).clone();
+        let line = line.ok_or("it is between two attempts: try again")?;
+        line.ask(asked(sender));
+        drop(line);
+        answer.recv().unwrap_or_else(|_| Err("its attempt has ended meanwhile".to_owned()))
+    }
+
+    fn status(&self) -> JobStatus {
+        let (sender, answer) = bounded(1);
+        let line = lock(&self.line).clone();
+        match &line {
+            Some(line) => line.ask(Asked::Counts(sender)),
+            None => drop(sender),
+        }
+        drop(line);
+        // Without a line the sender is gone, and nobody is waited for.
+        let counts = answer.recv_timeout(COUNTING).unwrap_or_default();
+        let up_ms = self.clock.nanos().saturating_sub(self.started) / 1_000_000;
+        let Counts { records_in, records_out } = counts;
+        JobStatus { up_ms, records_in, records_out, ..lock(&self.status).clone() }
+    }
+}
