@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod coordinator;
+pub mod disk;
 mod hex;
 pub mod image;
 pub mod log;

@@ -6,8 +6,8 @@
 //! settled once, before its first object.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
+use crate::disk::{self, NewFile};
 use crate::store::{Created, Store, StoreError, check, check_prefix};
 
 /// What a name that is not final begins with: no path of a store does.
@@ -44,7 +45,7 @@ impl LocalStore {
     /// Opens a directory as a store and makes it if need be.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
-        fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
+        disk::make_directories(&root).map_err(|error| failed("make", &root, &error))?;
         let root = root.canonicalize().map_err(|error| failed("open", &root, &error))?;
         let folders = Mutex::new(Folders::default());
         Ok(Self { root, temporary_count: AtomicU64::new(0), folders })
@@ -65,7 +66,7 @@ impl LocalStore {
             if !name.starts_with(TEMPORARY) {
                 return Ok(());
             }
-            match fs::remove_file(path) {
+            match disk::remove_file(path) {
                 Ok(()) => swept += 1,
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(failed("remove", path, &error)),
@@ -92,7 +93,7 @@ impl LocalStore {
         if self.folders().settled.contains(folder) {
             return Ok(());
         }
-        fs::create_dir_all(folder).map_err(|error| failed("make", folder, &error))?;
+        disk::make_directories(folder).map_err(|error| failed("make", folder, &error))?;
         for above in folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)) {
             self.synchronise(above)?;
         }
@@ -103,7 +104,7 @@ impl LocalStore {
     /// Makes the names in a directory durable. A failure is remembered: until a later one
     /// succeeds, nothing that the directory shows is believed.
     fn synchronise(&self, folder: &Path) -> Result<(), StoreError> {
-        match File::open(folder).and_then(|file| file.sync_all()) {
+        match disk::sync_directory(folder) {
             Ok(()) => {
                 self.folders().doubtful.remove(folder);
                 Ok(())
@@ -120,7 +121,7 @@ impl LocalStore {
     fn write_aside(&self, folder: &Path, pieces: &[&[u8]]) -> Result<Option<PathBuf>, StoreError> {
         let number = self.temporary_count.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{TEMPORARY}{}-{number}", process::id()));
-        let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
+        let mut file = match NewFile::create(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -132,7 +133,7 @@ impl LocalStore {
         let written = pieces.iter().try_for_each(|piece| file.write_all(piece));
         let written = written.and_then(|()| file.sync_all());
         written.map_err(|error| {
-            let _ = fs::remove_file(&path);
+            let _ = disk::remove_file(&path);
             failed("write", &path, &error)
         })?;
         Ok(Some(path))
@@ -180,8 +181,8 @@ impl Store for LocalStore {
                 return Ok(Created::Exists);
             }
             let Some(aside) = self.write_aside(&folder, pieces)? else { continue };
-            let linked = fs::hard_link(&aside, &target);
-            let _ = fs::remove_file(&aside);
+            let linked = disk::hard_link(&aside, &target);
+            let _ = disk::remove_file(&aside);
             let created = match linked {
                 Ok(()) => Created::Written,
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Created::Exists,
@@ -228,11 +229,11 @@ impl Store for LocalStore {
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {
         let (target, folder) = self.place(path)?;
-        absent_is_none(fs::remove_file(&target)).map_err(|e| failed("remove", &target, &e))?;
+        absent_is_none(disk::remove_file(&target)).map_err(|e| failed("remove", &target, &e))?;
         // Emptied directories go as well; a writer that meets this makes its directory again.
         let below = |above: &&Path| *above != self.root && above.starts_with(&self.root);
         for above in folder.ancestors().take_while(below) {
-            if fs::remove_dir(above).is_err() {
+            if disk::remove_directory(above).is_err() {
                 break;
             }
             self.folders().settled.remove(above);
