@@ -9,6 +9,7 @@
 
 pub mod coordinator;
 pub mod disk;
+pub mod fail;
 mod hex;
 pub mod image;
 pub mod log;

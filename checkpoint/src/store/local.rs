@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 use crate::disk::{self, NewFile};
+use crate::fail_point;
 use crate::store::{Created, Store, StoreError, check, check_prefix};
 
 /// What a name that is not final begins with: no path of a store does.
@@ -130,12 +131,15 @@ impl LocalStore {
             }
             Err(error) => return Err(failed("create", &path, &error)),
         };
+        fail_point!("file-created");
         let written = pieces.iter().try_for_each(|piece| file.write_all(piece));
+        fail_point!("file-written");
         let written = written.and_then(|()| file.sync_all());
         written.map_err(|error| {
             let _ = disk::remove_file(&path);
             failed("write", &path, &error)
         })?;
+        fail_point!("file-synchronised");
         Ok(Some(path))
     }
 
@@ -182,7 +186,9 @@ impl Store for LocalStore {
             }
             let Some(aside) = self.write_aside(&folder, pieces)? else { continue };
             let linked = disk::hard_link(&aside, &target);
+            fail_point!("file-linked");
             let _ = disk::remove_file(&aside);
+            fail_point!("file-alone");
             let created = match linked {
                 Ok(()) => Created::Written,
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Created::Exists,
@@ -193,6 +199,7 @@ impl Store for LocalStore {
                 }
             };
             self.synchronise(&folder)?;
+            fail_point!("file-durable");
             return Ok(created);
         }
         Err(StoreError::failed(
@@ -230,6 +237,7 @@ impl Store for LocalStore {
     fn delete(&self, path: &str) -> Result<(), StoreError> {
         let (target, folder) = self.place(path)?;
         absent_is_none(disk::remove_file(&target)).map_err(|e| failed("remove", &target, &e))?;
+        fail_point!("behind-deletion");
         // Emptied directories go as well; a writer that meets this makes its directory again.
         let below = |above: &&Path| *above != self.root && above.starts_with(&self.root);
         for above in folder.ancestors().take_while(below) {

@@ -6,7 +6,7 @@
 
 use thalweg_checkpoint::coordinator::{Event, Failure, Order, Trigger};
 use thalweg_checkpoint::manifest::{FileInfo, Kind};
-use thalweg_checkpoint::{Coordinator, StoreError};
+use thalweg_checkpoint::{Coordinator, StoreError, fail_point};
 use thalweg_net::Barrier;
 
 use super::work::{Done, Merge, Upload, Work};
@@ -199,6 +199,7 @@ impl Keeper {
             Order::Trigger(_) if !matches!(self.stopping, Stopping::No | Stopping::Asked) => {}
             Order::Trigger(trigger) => {
                 tell_all(CutCommand::Trigger(barrier(&trigger)));
+                fail_point!("triggered");
                 self.triggered = trigger.id;
                 let again =
                     self.stuck.drain(..).map(|upload| Action::Do(Work::Upload(Box::new(upload))));

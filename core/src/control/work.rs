@@ -4,7 +4,7 @@ use thalweg_checkpoint::coordinator::Event;
 use thalweg_checkpoint::manifest::{FileInfo, Manifest};
 use thalweg_checkpoint::paths::{self, CoreFile, FileKind};
 use thalweg_checkpoint::store::{checksum, checksum_of};
-use thalweg_checkpoint::{Append, Created, Entry, Store, StoreError};
+use thalweg_checkpoint::{Append, Created, Entry, Store, StoreError, What, fail_point};
 use thalweg_state::segment::{Block, SegmentHeader, merge};
 
 use crate::runtime::Content;
@@ -96,10 +96,13 @@ impl Merge {
             }
         };
         let segments = self.segments.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        fail_point!("merge-read");
         let segments: Vec<_> = segments.iter().map(Vec::as_slice).collect();
         let merged = merge(&segments, true)
             .map_err(|error| StoreError::failed(error.to_string(), error.hint))?;
-        write(store, &self.path, &[&merged])
+        let file = write(store, &self.path, &[&merged])?;
+        fail_point!("merge-written");
+        Ok(file)
     }
 }
 
@@ -146,16 +149,30 @@ impl Work {
                 Done::Uploaded(upload, stored)
             }
             Work::Append { k, entry } => {
+                let is_end = entry.what == What::Finished;
+                if is_end {
+                    fail_point!("before-end-entry")
+                } else {
+                    fail_point!("before-log-entry")
+                }
                 let verdict = Append::new(job, k, &entry).send(store);
+                if is_end {
+                    fail_point!("behind-end-entry")
+                } else {
+                    fail_point!("behind-log-entry")
+                }
                 Done::Heard(Event::LogAnswer { k, verdict })
             }
             Work::CopyManifest(manifest) => {
                 let copy = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
+                fail_point!("before-manifest-copy");
                 // Readers can do without it: the log has it.
                 let _ = store.create(&paths::metadata(job, manifest.checkpoint), &copy);
+                fail_point!("behind-manifest-copy");
                 Done::Nothing
             }
             Work::Delete(paths) => {
+                fail_point!("before-deletions");
                 let gone = paths.into_iter().filter(|path| store.delete(path).is_ok());
                 Done::Heard(Event::Deleted { paths: gone.collect() })
             }

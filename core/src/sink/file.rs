@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
-use thalweg_checkpoint::{HiddenPart, disk, part};
+use thalweg_checkpoint::{HiddenPart, disk, fail_point, part};
 
 use self::encode::Format;
 use self::parts::{failed, sync};
@@ -152,6 +152,7 @@ impl<T: Serialize + 'static> Sink<T> for FileSink {
         disk::make_directories(directory).map_err(|error| failed("make", directory, error))?;
         for name in entries(directory)? {
             if HiddenPart::parse(&name).is_some_and(|part| part.attempt < attempt) {
+                fail_point!("before-hidden-part-goes");
                 let path = directory.join(name);
                 disk::remove_file(&path).map_err(|error| failed("remove", &path, error))?;
             }

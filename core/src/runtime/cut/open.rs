@@ -8,8 +8,8 @@
 
 use std::collections::VecDeque;
 
-use thalweg_checkpoint::FileInfo;
 use thalweg_checkpoint::coordinator::{Acknowledgement, ChannelCounts, Phases};
+use thalweg_checkpoint::{FileInfo, fail_point};
 use thalweg_net::Barrier;
 
 use super::Recording;
@@ -217,6 +217,7 @@ impl Cuts {
         let Some(recording) = open.recording.take() else { return };
         let (image, counts) = recording.finish();
         let number = self.store(Content::Image(image));
+        fail_point!("image-handed-over");
         if let Some(open) = &mut self.open {
             (open.counts, open.image) = (counts, Some(FileState::Storing(number)));
         }
@@ -239,6 +240,7 @@ impl Cuts {
         };
         let image = image.clone();
         if let Some(OpenCut { trigger, counts, .. }) = self.open.take() {
+            fail_point!("before-acknowledgement");
             let Barrier { checkpoint, term, .. } = trigger;
             let (core, part) = (core as u32, image);
             let (files, phases) = (segments, Phases::default());

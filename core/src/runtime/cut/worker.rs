@@ -1,5 +1,6 @@
 //! What a worker does for its cuts.
 
+use thalweg_checkpoint::fail_point;
 use thalweg_net::Barrier;
 use thalweg_state::segment::{BlockReader, SegmentReader};
 
@@ -60,6 +61,7 @@ impl Worker {
         if !self.cuts.is_news(trigger.checkpoint) {
             return Ok(());
         }
+        fail_point!("before-instant");
         self.end_segment()?;
         let mut recording = Recording::new(self.core.index(), trigger.checkpoint);
         for (edge, output) in self.outputs.iter().enumerate() {
@@ -77,11 +79,13 @@ impl Worker {
         }
         for (place, sink) in (0u32..).zip(&self.sinks) {
             sink.seal(trigger.checkpoint)?;
+            fail_point!("sink-sealed");
             sink.record(place, &mut recording)?;
         }
         let peers = self.links.iter().map(Option::is_some).collect();
         self.cuts.begin(trigger, recording, peers);
         self.cuts.last_cut = (trigger.kind == FINAL).then_some(trigger.checkpoint);
+        fail_point!("behind-instant");
         Ok(())
     }
 
@@ -116,6 +120,7 @@ impl Worker {
         if !blocks.is_empty() {
             let number = self.cuts.store(Content::Segment { epoch, blocks });
             self.cuts.segments.push(Segment::Storing(number));
+            fail_point!("segment-handed-over");
         }
         Ok(())
     }
@@ -128,6 +133,7 @@ impl Worker {
         let encoding = self.cuts.encoding.is_some();
         if encoding {
             self.encode_segment(ROWS_PER_TURN)?;
+            fail_point!("slice-encoded");
         }
         self.cuts.hand_over_image();
         if self.sinks_settled()? {
@@ -135,6 +141,7 @@ impl Worker {
             if let Some(checkpoint) = self.cuts.committing.take() {
                 self.sinks.iter().for_each(|sink| sink.confirm(checkpoint));
                 self.cuts.finished |= self.cuts.last_cut.is_some_and(|cut| cut <= checkpoint);
+                fail_point!("before-committed");
                 self.cuts.tell(CutReport::Committed(checkpoint));
             }
         }
@@ -155,6 +162,7 @@ impl Worker {
 
     /// Makes output visible that was sealed for a checkpoint and those before it.
     fn commit(&mut self, checkpoint: u64) -> Result<()> {
+        fail_point!("before-commit");
         self.sinks.iter().try_for_each(|sink| sink.commit(checkpoint))?;
         self.cuts.committing = Some(self.cuts.committing.unwrap_or(0).max(checkpoint));
         Ok(())
@@ -212,6 +220,7 @@ impl Worker {
             restored.map_err(|error| error.in_operator(&source.name))?;
         }
         for (place, sink) in (0u32..).zip(&self.sinks) {
+            fail_point!("before-core-commits");
             sink.restore(place, &image)?;
         }
         self.cuts.last = restore.image.checkpoint;
@@ -219,6 +228,7 @@ impl Worker {
             self.cuts.told_end = true;
             self.cuts.last_cut = Some(restore.image.checkpoint);
         }
+        fail_point!("before-core-state");
         self.restore_state(restore)
     }
 

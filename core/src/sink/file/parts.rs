@@ -6,8 +6,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use thalweg_checkpoint::HiddenPart;
 use thalweg_checkpoint::disk::{self, NewFile};
+use thalweg_checkpoint::{HiddenPart, fail_point};
 
 use crate::error::Kind;
 use crate::runtime::Chore;
@@ -56,17 +56,23 @@ impl PartFiles {
         if self.open.is_none() {
             let path = self.directory.join(part.to_string());
             let file = NewFile::create(&path).map_err(|error| failed("create", &path, error))?;
+            fail_point!("part-created");
             self.open = Some(Open { part, file });
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         assert!(open.part == part, "a block of {part} while {} is open", open.part);
-        open.file.write_all(block).map_err(|error| failed("write", open.file.path(), error))
+        let written = open.file.write_all(block);
+        written.map_err(|error| failed("write", open.file.path(), error))?;
+        fail_point!("part-written");
+        Ok(())
     }
 
     fn close(&mut self) -> Result<()> {
         if let Some(open) = &self.open {
             open.file.sync_all().map_err(|error| failed("write", open.file.path(), error))?;
+            fail_point!("part-synchronised");
             sync(&self.directory)?;
+            fail_point!("part-durable");
         }
         self.open = None;
         Ok(())
@@ -75,15 +81,18 @@ impl PartFiles {
     fn commit(&self, parts: &[SealedPart]) -> Result<()> {
         for SealedPart { hidden, committed } in parts {
             let (from, to) = (self.directory.join(hidden), self.directory.join(committed));
+            fail_point!("before-rename");
             match disk::rename(&from, &to) {
-                Ok(()) => {}
+                Ok(()) => fail_point!("behind-rename"),
                 // Committed before: the answer, or the attempt, was lost.
                 Err(error) if error.kind() == ErrorKind::NotFound && to.exists() => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => return Err(lost(&from, &to)),
                 Err(error) => return Err(failed("commit", &from, error)),
             }
         }
-        sync(&self.directory)
+        sync(&self.directory)?;
+        fail_point!("commit-durable");
+        Ok(())
     }
 }
 
