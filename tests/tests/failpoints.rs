@@ -51,8 +51,8 @@ fn reference() -> Sequences {
     reference
 }
 
-/// A trial with a count that the round draws; with the first hit if the machine was so busy that the
-/// job had finished before.
+/// A trial with a count that the round draws; with the first hit if the machine was so busy that
+/// the job had finished before.
 fn trial(point: Point, round: u64, reference: &Sequences) -> u64 {
     let mut random = Random::new(round).fork(point.name);
     let count = match point.reached {

@@ -132,7 +132,7 @@ impl Worker {
         }
         let encoding = self.cuts.encoding.is_some();
         if encoding {
-            self.encode_segment(ROWS_PER_TURN)?;
+            self.encode_segment(ROWS_PER_TURN.min(self.budget))?;
             fail_point!("slice-encoded");
         }
         self.cuts.hand_over_image();
