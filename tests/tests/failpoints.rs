@@ -51,8 +51,8 @@ fn reference() -> Sequences {
     reference
 }
 
-/// A trial with a count that the round draws; with the first hit if the machine was so busy that
-/// the job had finished before.
+/// A trial with a count that the round draws; if the machine was so busy that the job had finished
+/// before, with the first hit and a slower job.
 fn trial(point: Point, round: u64, reference: &Sequences) -> u64 {
     let mut random = Random::new(round).fork(point.name);
     let count = match point.reached {
@@ -60,18 +60,23 @@ fn trial(point: Point, round: u64, reference: &Sequences) -> u64 {
         Reached::Often if round == 0 => random.between(1, 6),
         Reached::Often => random.magnitude(60),
     };
-    match die_and_go_on(point, round, count, reference) {
-        0 if count > 1 => die_and_go_on(point, round, 1, reference),
+    let rate = if point.reached == Reached::Late { RATE_LATE } else { RATE };
+    match die_and_go_on(point, round, (count, rate), reference) {
+        0 => die_and_go_on(point, round, (1, rate / 5), reference),
         deaths => deaths,
     }
 }
 
 /// Runs a job that dies at a point, once or twice, and to its end then; how often it has died.
-fn die_and_go_on(point: Point, round: u64, count: u64, reference: &Sequences) -> u64 {
+fn die_and_go_on(
+    point: Point,
+    round: u64,
+    (count, rate): (u64, u64),
+    reference: &Sequences,
+) -> u64 {
     let mut random = Random::new(round).fork("before");
     let interval = if point.reached == Reached::Late { 10 } else { 20 };
     let options = ["checkpoint.dir=checkpoints", &format!("checkpoint.interval={interval}ms")];
-    let rate = if point.reached == Reached::Late { RATE_LATE } else { RATE };
     let mut place = place(point.name, &options, Some(rate));
     let mut deaths = 0;
     let mut die = |place: &mut Place, at: String| {
