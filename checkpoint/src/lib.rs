@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod coordinator;
+pub mod disk;
+pub mod fail;
 mod hex;
 pub mod image;
 pub mod log;

@@ -66,6 +66,10 @@ pub fn read<T: Slot>(bytes: &mut &[u8], buffer_bytes: usize) -> Result<Body, Cha
 fn read_page<T: Slot>(bytes: &mut &[u8], buffer_bytes: usize) -> Result<Body, ChannelError> {
     let watermark = i64::from_le_bytes(take(bytes)?);
     let count = u32::from_le_bytes(take(bytes)?);
+    if count == 0 {
+        // Nobody writes one: each would take a buffer and bring nothing.
+        return Err(invalid("its page has no records"));
+    }
     let payload_bytes = u32::from_le_bytes(take(bytes)?) as usize;
     let needed = Page::capacity_for(payload_bytes, count);
     let needed = needed.ok_or_else(|| invalid("no page is that large"))?;
@@ -139,6 +143,8 @@ mod tests {
         for end in 0..page_bytes {
             assert!(read::<String>(&mut &bytes[..end], 64).is_err(), "{end} bytes");
         }
+        let empty = [&[DATA][..], &[0; 16]].concat();
+        assert!(read::<String>(&mut &empty[..], 64).is_err(), "a page without records");
         let error = read::<String>(&mut &[9u8][..], 64).unwrap_err();
         assert_eq!(error, ChannelError::InvalidFrame { reason: "its kind is unknown" });
     }

@@ -2,7 +2,11 @@
 //! and what a reader sees of its output.
 
 pub mod committed;
+pub mod disk;
+pub mod episode;
 pub mod process;
 
 pub use committed::{Committed, Differences};
+pub use disk::{Fate, Tree};
+pub use episode::Episode;
 pub use process::{Place, Running};

@@ -2,4 +2,5 @@
 
 pub mod attempt;
 pub mod crash;
+pub mod fuzz;
 pub mod sim;

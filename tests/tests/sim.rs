@@ -18,6 +18,7 @@ const FOUND: &[(u64, &str)] = &[
     (466, "what timers had emitted was not flushed when their operator came to wait for cold rows"),
     (100_275, "a row was lost: the first to leave was one that had been read while it was stored"),
     (101_237, "the same with a small budget instead of none"),
+    (6_287, "each attempt added control frames to those that its checkpoint had brought back"),
 ];
 
 fn run(seed: u64) -> Report {

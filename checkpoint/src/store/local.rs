@@ -8,8 +8,8 @@
 mod direct;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
+use crate::disk::{self, NewFile};
+use crate::fail_point;
 use crate::store::{Created, Store, StoreError, check, check_prefix};
 
 /// What a name that is not final begins with: no path of a store does.
@@ -46,7 +48,7 @@ impl LocalStore {
     /// Opens a directory as a store and makes it if need be.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
-        fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
+        disk::make_directories(&root).map_err(|error| failed("make", &root, &error))?;
         let root = root.canonicalize().map_err(|error| failed("open", &root, &error))?;
         let folders = Mutex::new(Folders::default());
         Ok(Self { root, temporary_count: AtomicU64::new(0), folders })
@@ -81,7 +83,7 @@ impl LocalStore {
             if !name.starts_with(TEMPORARY) {
                 return Ok(());
             }
-            match fs::remove_file(path) {
+            match disk::remove_file(path) {
                 Ok(()) => swept += 1,
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(failed("remove", path, &error)),
@@ -108,7 +110,7 @@ impl LocalStore {
         if self.folders().settled.contains(folder) {
             return Ok(());
         }
-        fs::create_dir_all(folder).map_err(|error| failed("make", folder, &error))?;
+        disk::make_directories(folder).map_err(|error| failed("make", folder, &error))?;
         for above in folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)) {
             self.synchronise(above)?;
         }
@@ -119,7 +121,7 @@ impl LocalStore {
     /// Makes the names in a directory durable. A failure is remembered: until a later one
     /// succeeds, nothing that the directory shows is believed.
     fn synchronise(&self, folder: &Path) -> Result<(), StoreError> {
-        match File::open(folder).and_then(|file| file.sync_all()) {
+        match disk::sync_directory(folder) {
             Ok(()) => {
                 self.folders().doubtful.remove(folder);
                 Ok(())
@@ -137,14 +139,17 @@ impl LocalStore {
         let number = self.temporary_count.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{TEMPORARY}{}-{number}", process::id()));
         match write_durably(&path, pieces) {
-            Ok(()) => Ok(Some(path)),
+            Ok(()) => {
+                fail_point!("file-synchronised");
+                Ok(Some(path))
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.folders().settled.remove(folder);
                 Ok(None)
             }
             Err(error) => {
-                let _ = fs::remove_file(&path);
+                let _ = disk::remove_file(&path);
                 Err(failed("write", &path, &error))
             }
         }
@@ -192,8 +197,10 @@ impl Store for LocalStore {
                 return Ok(Created::Exists);
             }
             let Some(aside) = self.write_aside(&folder, pieces)? else { continue };
-            let linked = fs::hard_link(&aside, &target);
-            let _ = fs::remove_file(&aside);
+            let linked = disk::hard_link(&aside, &target);
+            fail_point!("file-linked");
+            let _ = disk::remove_file(&aside);
+            fail_point!("file-alone");
             let created = match linked {
                 Ok(()) => Created::Written,
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Created::Exists,
@@ -204,6 +211,7 @@ impl Store for LocalStore {
                 }
             };
             self.synchronise(&folder)?;
+            fail_point!("file-durable");
             return Ok(created);
         }
         Err(StoreError::failed(
@@ -274,11 +282,12 @@ impl Store for LocalStore {
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {
         let (target, folder) = self.place(path)?;
-        absent_is_none(fs::remove_file(&target)).map_err(|e| failed("remove", &target, &e))?;
+        absent_is_none(disk::remove_file(&target)).map_err(|e| failed("remove", &target, &e))?;
+        fail_point!("behind-deletion");
         // Emptied directories go as well; a writer that meets this makes its directory again.
         let below = |above: &&Path| *above != self.root && above.starts_with(&self.root);
         for above in folder.ancestors().take_while(below) {
-            if fs::remove_dir(above).is_err() {
+            if disk::remove_directory(above).is_err() {
                 break;
             }
             self.folders().settled.remove(above);
@@ -293,10 +302,13 @@ fn write_durably(path: &Path, pieces: &[&[u8]]) -> io::Result<()> {
     if length >= direct::LEAST
         && let Some(file) = direct::write(path, pieces)?
     {
+        fail_point!("file-written");
         return file.sync_all();
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    let mut file = NewFile::create(path)?;
+    fail_point!("file-created");
     pieces.iter().try_for_each(|piece| file.write_all(piece))?;
+    fail_point!("file-written");
     file.sync_all()
 }
 

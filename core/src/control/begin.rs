@@ -7,7 +7,7 @@ use thalweg_checkpoint::manifest::{
 };
 use thalweg_checkpoint::store::checksum;
 use thalweg_checkpoint::{
-    Append, Coordinator, Entry, Image, Log, RestoreError, Store, Verdict, What,
+    Append, Coordinator, Entry, Image, Log, RestoreError, Store, Verdict, What, fail_point,
 };
 use thalweg_state::group;
 
@@ -112,10 +112,13 @@ pub fn begin(
     let is_resumed = history.next() > 0 && !afresh;
     if !is_resumed {
         prepare()?;
+        fail_point!("outputs-prepared");
     }
     let what = What::Attempt { from, first_id };
     let entry = Entry { version: VERSION, attempt, term, nonce, what };
+    fail_point!("before-attempt-entry");
     own(store, &Append::new(&job.id, history.next(), &entry))?;
+    fail_point!("behind-attempt-entry");
     let coordinator = Coordinator::new(config, start);
     let keeper = Keeper::new(&job.id, attempt, coordinator, job.parallelism);
     Ok(Begun::Attempt(Box::new(Attempt { number: attempt, keeper, from, cores, is_resumed })))

@@ -7,7 +7,7 @@
 use thalweg_checkpoint::coordinator::{Event, Failure, Order, Trigger};
 use thalweg_checkpoint::manifest::{FileInfo, Kind};
 use thalweg_checkpoint::paths::Pack;
-use thalweg_checkpoint::{Coordinator, StoreError};
+use thalweg_checkpoint::{Coordinator, StoreError, fail_point};
 use thalweg_net::Barrier;
 
 use super::draining::{Answered, Draining};
@@ -279,6 +279,7 @@ impl Keeper {
 
     fn cut(&self, trigger: &Trigger, actions: &mut Vec<Action>) {
         self.tell_all(&CutCommand::Trigger(barrier(trigger)), actions);
+        fail_point!("triggered");
     }
 
     fn tell_all(&self, command: &CutCommand, actions: &mut Vec<Action>) {

@@ -4,7 +4,7 @@ use thalweg_checkpoint::coordinator::Event;
 use thalweg_checkpoint::manifest::{FileInfo, Manifest};
 use thalweg_checkpoint::paths::{self, Pack};
 use thalweg_checkpoint::store::{checksum, checksum_of};
-use thalweg_checkpoint::{Append, Created, Entry, Store, StoreError, Verdict};
+use thalweg_checkpoint::{Append, Created, Entry, Store, StoreError, Verdict, What, fail_point};
 use thalweg_state::segment::{Block, SegmentHeader, merge};
 
 use crate::runtime::Content;
@@ -126,10 +126,12 @@ impl Merge {
             if checksum(&bytes) == file.checksum { Ok(bytes) } else { Err(failed("it is damaged")) }
         };
         let segments = self.segments.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        fail_point!("merge-read");
         let segments: Vec<_> = segments.iter().map(Vec::as_slice).collect();
         let merged = merge(&segments, self.is_bottom)
             .map_err(|error| StoreError::failed(error.to_string(), error.hint))?;
         write(store, &self.path, &[&merged])?;
+        fail_point!("merge-written");
         let (path, bytes) = (self.path.clone(), merged.len() as u64);
         Ok(FileInfo { path, offset: 0, bytes, checksum: checksum(&merged) })
     }
@@ -201,15 +203,30 @@ impl Work {
                 Done::Packed(packing.uploads, stored)
             }
             Work::Append { k, entry } => {
+                let is_end = entry.what == What::Finished;
+                if is_end {
+                    fail_point!("before-end-entry")
+                } else {
+                    fail_point!("before-log-entry")
+                }
                 let verdict = Append::new(job, k, &entry).send(store);
+                if is_end {
+                    fail_point!("behind-end-entry")
+                } else {
+                    fail_point!("behind-log-entry")
+                }
                 Done::Heard(Event::LogAnswer { k, verdict })
             }
             Work::CopyManifest(manifest) => {
                 let copy = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
                 let path = paths::metadata(job, manifest.checkpoint);
-                Done::Copied(store.show(&path, &copy))
+                fail_point!("before-manifest-copy");
+                let shown = store.show(&path, &copy);
+                fail_point!("behind-manifest-copy");
+                Done::Copied(shown)
             }
             Work::Delete(paths) => {
+                fail_point!("before-deletions");
                 let gone = paths.into_iter().filter(|path| store.delete(path).is_ok());
                 Done::Heard(Event::Deleted { paths: gone.collect() })
             }

@@ -55,7 +55,7 @@ pub struct Worker {
     /// Order in which gates run: sinks first, so that buffers come home before sources fill new
     /// ones.
     order: Vec<usize>,
-    budget: usize,
+    pub(super) budget: usize,
     pulse: Arc<Pulse>,
     flushed_at: u64,
     /// Whether rows are leaving for the cold tier.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
-use thalweg_checkpoint::{HiddenPart, part};
+use thalweg_checkpoint::{HiddenPart, disk, fail_point, part};
 
 use self::encode::Format;
 use self::parts::{failed, sync};
@@ -120,7 +120,10 @@ impl<T: Serialize + 'static> Sink<T> for FileSink {
     }
 
     fn vacant(&self) -> Result<()> {
-        let found = entries(&self.root)?;
+        // An attempt that died before it began may have made directories.
+        let empty = |name: &String| entries(&self.root.join(name)).is_ok_and(|it| it.is_empty());
+        let mut found = entries(&self.root)?;
+        found.retain(|name| !empty(name));
         if found.is_empty() || self.overwrite {
             return Ok(());
         }
@@ -133,24 +136,25 @@ impl<T: Serialize + 'static> Sink<T> for FileSink {
 
     fn prepare(&self) -> Result<()> {
         let directory = &self.directory;
-        std::fs::create_dir_all(directory).map_err(|error| failed("make", directory, error))?;
+        disk::make_directories(directory).map_err(|error| failed("make", directory, error))?;
         if !self.overwrite {
             return Ok(());
         }
         for name in entries(directory)?.iter().filter(|name| part::is_ours(name)) {
             let path = directory.join(name);
-            std::fs::remove_file(&path).map_err(|error| failed("remove", &path, error))?;
+            disk::remove_file(&path).map_err(|error| failed("remove", &path, error))?;
         }
         sync(directory)
     }
 
     fn resume(&self, attempt: u64) -> Result<()> {
         let directory = &self.directory;
-        std::fs::create_dir_all(directory).map_err(|error| failed("make", directory, error))?;
+        disk::make_directories(directory).map_err(|error| failed("make", directory, error))?;
         for name in entries(directory)? {
             if HiddenPart::parse(&name).is_some_and(|part| part.attempt < attempt) {
+                fail_point!("before-hidden-part-goes");
                 let path = directory.join(name);
-                std::fs::remove_file(&path).map_err(|error| failed("remove", &path, error))?;
+                disk::remove_file(&path).map_err(|error| failed("remove", &path, error))?;
             }
         }
         sync(directory)

@@ -219,7 +219,12 @@ impl InputChannel {
     }
 
     fn queue(&mut self, frame: Frame) {
-        match (&frame.body, self.frames.back_mut().map(|back| &mut back.body)) {
+        // What a checkpoint brought back merges as well: else each attempt would add to it.
+        let back = match self.frames.back_mut() {
+            Some(back) => Some(&mut back.body),
+            None => self.restored.back_mut(),
+        };
+        match (&frame.body, back) {
             (Body::Watermark(new), Some(Body::Watermark(old))) => {
                 self.watermark = *new;
                 *old = *new;
@@ -232,7 +237,9 @@ impl InputChannel {
             }
             // Nothing happened in between, so the channel is what it was before both.
             (Body::Active, Some(Body::Idle)) | (Body::Idle, Some(Body::Active)) => {
-                self.frames.pop_back();
+                if self.frames.pop_back().is_none() {
+                    self.restored.pop_back();
+                }
                 self.merged += 1;
             }
             (Body::Idle, Some(Body::Idle)) | (Body::Active, Some(Body::Active)) => {

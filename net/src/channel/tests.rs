@@ -335,6 +335,18 @@ impl Gate {
     }
 }
 
+#[test]
+fn what_a_checkpoint_brought_back_merges_with_what_comes() {
+    let mut input = InputChannel::new(ID, 2);
+    input.restore(0, false, VecDeque::from([data(&[1], 2), Body::Watermark(3), Body::Idle]));
+    for (sequence, body) in (0..).zip([Body::Active, Body::Watermark(7), Body::Idle, Body::Idle]) {
+        input.receive(frame(sequence, body)).unwrap();
+    }
+    let kinds: Vec<_> = input.frames().map(|body| format!("{body:?}")).collect();
+    assert_eq!(kinds[1..], ["Watermark(7)", "Idle"], "{kinds:?}");
+    assert_eq!((input.watermark(), input.queued(), input.merged()), (7, 3, 3));
+}
+
 proptest! {
     #[test]
     fn nothing_is_lost_whatever_the_interleaving(

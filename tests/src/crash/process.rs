@@ -115,6 +115,14 @@ impl Place {
     /// # Panics
     /// If there is no such program.
     pub fn start(&mut self) -> Running {
+        self.start_with(None)
+    }
+
+    /// As [`Place::start`]; the process kills itself at a fail point: `name:count`.
+    ///
+    /// # Panics
+    /// If there is no such program.
+    pub fn start_with(&mut self, point: Option<&str>) -> Running {
         self.starts += 1;
         let log = self.folder.join(format!("{:03}.log", self.starts));
         let file = File::create(&log).expect("a file for messages");
@@ -124,6 +132,7 @@ impl Place {
                 command.env_remove(name);
             }
         }
+        command.envs(point.map(|point| ("THALWEG_FAIL", point)));
         let (words, options) = match self.words.iter().position(|word| word == "--") {
             Some(at) => (&self.words[at..], &self.words[..at]),
             None => (&self.words[..0], &self.words[..]),

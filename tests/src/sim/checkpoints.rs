@@ -2,7 +2,7 @@
 //! wants them: commands arrive at different times, work is done late and in any order, messages
 //! that may be lost are, and a store fails, forgets to answer, or writes long afterwards.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
@@ -10,9 +10,10 @@ use thalweg::control::{Action, Begun, JobDescription, Keeper, RestartFrom, Work,
 use thalweg::runtime::{CutCommand, CutReport, Restore, Worker};
 use thalweg_checkpoint::coordinator::Config;
 use thalweg_checkpoint::store::{Fault, Operation, checksum};
-use thalweg_checkpoint::{Log, MemoryStore, Store};
+use thalweg_checkpoint::{History, Log, Store};
 
 use super::Random;
+use super::zombies::Haunted;
 use crate::seen;
 
 /// How a seed treats checkpoints.
@@ -52,8 +53,12 @@ impl Manner {
 /// The store of a job and the attempt that runs.
 pub struct Checkpoints {
     job: JobDescription,
-    store: MemoryStore,
+    store: Haunted,
     manner: Manner,
+    /// Whether the store has never failed.
+    is_sound: bool,
+    /// Percentage of attempts whose keeper does not die with its cores.
+    haunts: u64,
     keeper: Keeper,
     /// What waits to arrive at each core, in order.
     mail: Vec<VecDeque<CutCommand>>,
@@ -80,14 +85,18 @@ impl Checkpoints {
     /// # Errors
     /// It cannot begin.
     pub fn first(job: JobDescription, mut random: Random) -> Result<Self, String> {
-        let store = MemoryStore::new();
+        let store = Haunted::new(&job.id, random.fork("zombies"));
         let manner = Manner::draw(&mut random);
+        let haunts = random.fork("haunts").pick(&[0, 50, 100]);
         let cores = job.parallelism;
-        let (keeper, _) = begin_one(&store, &job, manner.config, &mut random)?;
+        let begun = begin_one(&store, &job, manner.config, &mut random)?;
+        let (keeper, _) = begun.ok_or("a job had finished before it began")?;
         let mut checkpoints = Self {
             job,
             store,
             manner,
+            is_sound: manner.fails == 0,
+            haunts,
             keeper,
             mail: vec![VecDeque::new(); cores],
             work: Vec::new(),
@@ -99,19 +108,28 @@ impl Checkpoints {
         Ok(checkpoints)
     }
 
-    /// The attempt has died: begins the next one.
+    /// The attempt has died: begins the next one; `None` if the job has finished.
     ///
     /// # Errors
-    /// It cannot begin, or the job had finished.
-    pub fn next(&mut self, now_ms: u64) -> Result<Beginning, String> {
+    /// It cannot begin.
+    pub fn next(&mut self, now_ms: u64) -> Result<Option<Beginning>, String> {
         seen!("work was under way when the attempt died", if !self.work.is_empty());
-        let (keeper, beginning) =
-            begin_one(&self.store, &self.job, self.manner.config, &mut self.random)?;
+        let work = std::mem::take(&mut self.work);
+        if self.random.chance(self.haunts) {
+            let coordinator = self.keeper.coordinator().clone();
+            // It hears of no core any more, so its number is in nothing that it does.
+            let keeper = Keeper::new(&self.job.id, 0, coordinator, self.job.parallelism);
+            self.store.add(keeper, work, now_ms);
+        }
+        let begun = begin_one(&self.store, &self.job, self.manner.config, &mut self.random)?;
+        let Some((keeper, beginning)) = begun else {
+            self.is_finished = true;
+            return Ok(None);
+        };
         self.keeper = keeper;
         self.mail.iter_mut().for_each(VecDeque::clear);
-        self.work.clear();
         self.get_ready(now_ms);
-        Ok(beginning)
+        Ok(Some(beginning))
     }
 
     fn get_ready(&mut self, now_ms: u64) {
@@ -124,7 +142,7 @@ impl Checkpoints {
 
     fn make_store_fail(&mut self) {
         let (mut random, fails) = (self.random.fork("store"), self.manner.fails);
-        self.store.set_faults(move |operation| {
+        self.store.store.set_faults(move |operation| {
             if !random.chance(fails) {
                 return Fault::None;
             }
@@ -144,7 +162,7 @@ impl Checkpoints {
 
     /// From now on everything arrives and nothing is lost.
     pub fn heal(&mut self) {
-        self.store.heal();
+        self.store.store.heal();
         self.manner = Manner { arrives: 100, loses: 0, fails: 0, ..self.manner };
     }
 
@@ -174,7 +192,7 @@ impl Checkpoints {
             let actions = self.keeper.did(now_ms, done);
             self.act(actions)?;
         }
-        if self.random.chance(5) && self.store.land_one().is_some() {
+        if self.random.chance(5) && self.store.store.land_one().is_some() {
             seen!("the store wrote long after it was asked to");
         }
         let actions = self.keeper.tick(now_ms);
@@ -199,6 +217,16 @@ impl Checkpoints {
             }
         }
         Ok(())
+    }
+
+    /// Whether an entry is on its way into the log.
+    pub fn is_writing(&self) -> bool {
+        self.work.iter().any(|work| matches!(work, Work::Append { .. }))
+    }
+
+    /// Whether the attempt has a checkpoint to go on from.
+    pub fn has_completed(&self) -> bool {
+        self.keeper.coordinator().newest().is_some()
     }
 
     /// What is under way, for messages.
@@ -227,8 +255,29 @@ impl Checkpoints {
                 assert_eq!(found, Some(file.checksum), "checkpoint {checkpoint}: {file:?}");
             }
         }
+        if self.is_sound {
+            self.check_leftovers(&history);
+        }
         let completed = self.keeper.coordinator().statistics().completed_count();
         seen!("an attempt completed several checkpoints", if completed > 2);
+    }
+
+    /// Checks that files which only checkpoints name that are not retained are gone: a store that
+    /// never failed has deleted them.
+    fn check_leftovers(&self, history: &History) {
+        let files = |completed| {
+            let manifest = Log::manifest(&self.store, &self.job.id, completed);
+            let manifest = manifest.expect("a complete checkpoint has a manifest");
+            manifest.all_files().map(|file| file.path.clone()).collect::<Vec<_>>()
+        };
+        let retained = history.retained(self.manner.config.retained.get());
+        let needed: BTreeSet<String> = retained.into_iter().flat_map(files).collect();
+        let all: BTreeSet<String> = history.live().flat_map(files).collect();
+        seen!("files of old checkpoints were to go", if all.len() > needed.len());
+        for path in all.difference(&needed) {
+            let size = self.store.size(path).expect("the store answers");
+            assert_eq!(size, None, "{path} is named by no retained checkpoint and was not deleted");
+        }
     }
 }
 
@@ -246,19 +295,20 @@ fn note(report: &CutReport, drains: bool) {
 }
 
 fn begin_one(
-    store: &MemoryStore,
+    store: &Haunted,
     job: &JobDescription,
     config: Config,
     random: &mut Random,
-) -> Result<(Keeper, Beginning), String> {
+) -> Result<Option<(Keeper, Beginning)>, String> {
     let mut last = String::new();
     for _ in 0..BEGINNINGS_MAX {
         match begin(store, job, (config, RestartFrom::Newest), random.bits(), 0, &|| Ok(())) {
             Ok(Begun::Attempt(attempt)) => {
                 let cores = attempt.cores.into_iter().map(Rc::new).collect();
-                return Ok((attempt.keeper, Beginning { number: attempt.number, cores }));
+                let beginning = Beginning { number: attempt.number, cores };
+                return Ok(Some((attempt.keeper, beginning)));
             }
-            Ok(Begun::Finished) => return Err("a job that runs had finished".to_owned()),
+            Ok(Begun::Finished) => return Ok(None),
             Err(error) => last = error.report(),
         }
     }

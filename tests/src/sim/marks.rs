@@ -48,6 +48,9 @@ pub const MARKS: &[&str] = &[
     "work was under way when the attempt died",
     "the store wrote long after it was asked to",
     "an attempt completed several checkpoints",
+    "a zombie went on with its work",
+    "a zombie found that it was superseded",
+    "files of old checkpoints were to go",
 ];
 
 thread_local! {

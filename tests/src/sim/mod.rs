@@ -21,6 +21,7 @@ pub mod schedule;
 pub mod script;
 pub mod trace;
 pub mod world;
+pub mod zombies;
 
 pub use random::Random;
 pub use run::{Failure, Report, run_seed};

@@ -24,6 +24,8 @@ pub struct World<'a> {
     /// Crashes that are still to come, and their chance in ten thousand before each step.
     crashes: u64,
     crash_chance: u64,
+    /// Whether the job had finished when its next attempt wanted to begin: a zombie wrote its end.
+    is_over: bool,
     random: Random,
 }
 
@@ -57,12 +59,27 @@ impl<'a> World<'a> {
         let checks = Checks::new(&cluster, options.network.buffer_size, options.network.overdraft);
         let crashes = if checkpoints.is_some() { random.pick(&[0, 1, 2, 5, 20]) } else { 0 };
         let crash_chance = random.pick(&[2, 20, 200]);
-        Ok(Self { instance, options, cluster, checks, checkpoints, crashes, crash_chance, random })
+        Ok(Self {
+            instance,
+            options,
+            cluster,
+            checks,
+            checkpoints,
+            crashes,
+            crash_chance,
+            is_over: false,
+            random,
+        })
     }
 
     /// Whether the job has had more than one attempt.
     pub fn has_crashed(&self) -> bool {
-        self.options.attempt > 1
+        self.options.attempt > 1 || self.is_over
+    }
+
+    /// Whether nobody runs any more: there was nothing left to do for another attempt.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// From now on nothing is lost and nobody dies.
@@ -83,7 +100,7 @@ impl<'a> World<'a> {
     /// # Errors
     /// The job cannot be restored.
     pub fn may_crash(&mut self, trace: &mut Trace) -> Result<bool, String> {
-        let strikes = self.crashes > 0 && self.random.below(10_000) < self.crash_chance;
+        let strikes = self.crashes > 0 && self.random.below(10_000) < self.crash_chance();
         // Who has finished is not begun again.
         if !strikes || !self.is_busy() {
             return Ok(false);
@@ -91,7 +108,10 @@ impl<'a> World<'a> {
         self.crashes -= 1;
         let now_ms = self.now_ms();
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(false) };
-        let Beginning { number, cores } = checkpoints.next(now_ms)?;
+        let Some(Beginning { number, cores }) = checkpoints.next(now_ms)? else {
+            self.is_over = true;
+            return Ok(false);
+        };
         seen!("a core died and the job went on from a checkpoint", if !cores.is_empty());
         seen!("a core died before the first checkpoint", if cores.is_empty());
         self.options.attempt = number;
@@ -102,6 +122,17 @@ impl<'a> World<'a> {
         let network = &self.options.network;
         self.checks = Checks::new(&self.cluster, network.buffer_size, network.overdraft);
         Ok(true)
+    }
+
+    /// Deaths are worth most where there is something to go on from, and when the log is being
+    /// written.
+    fn crash_chance(&self) -> u64 {
+        let Some(checkpoints) = &self.checkpoints else { return 0 };
+        match (checkpoints.is_writing(), checkpoints.has_completed()) {
+            (true, _) => 1_000,
+            (false, true) => 4 * self.crash_chance,
+            (false, false) => self.crash_chance,
+        }
     }
 
     fn now_ms(&self) -> u64 {
@@ -134,7 +165,9 @@ impl<'a> World<'a> {
 
     /// Checks that nothing is left anywhere.
     pub fn check_end(&self) {
-        self.checks.at_end(&self.cluster);
+        if !self.is_over {
+            self.checks.at_end(&self.cluster);
+        }
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.check_end();
         }

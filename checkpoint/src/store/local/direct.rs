@@ -4,12 +4,10 @@
 //! times the CPU and memory that others need. Here the bytes pass through one aligned buffer; the
 //! thread sleeps while the disk works.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use crate::disk::{self, NewFile};
 
 /// From so many bytes on it pays.
 pub(super) const LEAST: usize = 256 << 10;
@@ -22,16 +20,14 @@ const ALIGNMENT: usize = 4096;
 
 /// Writes the pieces into a file that it creates, which the caller makes durable; `None` if the file
 /// system only writes through its cache, and then no file is left.
-pub(super) fn write(path: &Path, pieces: &[&[u8]]) -> io::Result<Option<File>> {
-    let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
-    let opened = OpenOptions::new().write(true).create_new(true).custom_flags(direct).open(path);
-    let file = match opened {
+pub(super) fn write(path: &Path, pieces: &[&[u8]]) -> io::Result<Option<NewFile>> {
+    let mut file = match NewFile::create_direct(path) {
         Err(error) if is_refusal(&error) => return Ok(None),
         opened => opened?,
     };
-    match fill(&file, pieces) {
+    match fill(&mut file, pieces) {
         Err(error) if is_refusal(&error) => {
-            std::fs::remove_file(path)?;
+            disk::remove_file(path)?;
             Ok(None)
         }
         filled => filled.map(|()| Some(file)),
@@ -43,13 +39,12 @@ fn is_refusal(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput
 }
 
-fn fill(mut file: &File, pieces: &[&[u8]]) -> io::Result<()> {
+fn fill(file: &mut NewFile, pieces: &[&[u8]]) -> io::Result<()> {
     let mut memory = vec![0; CHUNK + ALIGNMENT];
     let from = memory.as_ptr().align_offset(ALIGNMENT);
     let chunk = &mut memory[from..from + CHUNK];
-    let (mut filled, mut length) = (0, 0);
+    let mut filled = 0;
     for mut piece in pieces.iter().copied() {
-        length += piece.len() as u64;
         while !piece.is_empty() {
             let (now, rest) = piece.split_at(piece.len().min(CHUNK - filled));
             chunk[filled..filled + now.len()].copy_from_slice(now);
@@ -61,11 +56,13 @@ fn fill(mut file: &File, pieces: &[&[u8]]) -> io::Result<()> {
             }
         }
     }
-    // The last write is too long by what its alignment needs.
-    let padded = filled.next_multiple_of(ALIGNMENT);
-    chunk[filled..padded].fill(0);
-    file.write_all(&chunk[..padded])?;
-    if padded == filled { Ok(()) } else { file.set_len(length) }
+    let aligned = filled / ALIGNMENT * ALIGNMENT;
+    file.write_all(&chunk[..aligned])?;
+    if aligned < filled {
+        file.end_direct()?;
+        file.write_all(&chunk[aligned..filled])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use thalweg_checkpoint::FileInfo;
 use thalweg_checkpoint::coordinator::{Acknowledgement, ChannelCounts, Phases};
+use thalweg_checkpoint::{FileInfo, fail_point};
 use thalweg_net::Barrier;
 use thalweg_state::segment::Block;
 
@@ -247,6 +247,7 @@ impl Cuts {
         if !blocks.is_empty() {
             let number = self.store(Content::Segment { epoch, blocks });
             self.segments.push(Handed::Storing(number));
+            fail_point!("segment-handed-over");
         }
     }
 
@@ -307,6 +308,7 @@ impl Cuts {
         open.times.recorded = now;
         let (image, counts) = recording.finish();
         let number = self.store(Content::Image(image));
+        fail_point!("image-handed-over");
         if let Some(open) = &mut self.open {
             (open.counts, open.image) = (counts, Some(Handed::Storing(number)));
         }
@@ -324,6 +326,7 @@ impl Cuts {
         let Some(segments) = segments.collect::<Option<Vec<_>>>() else { return };
         let image = image.clone();
         if let Some(OpenCut { trigger, counts, times, .. }) = self.open.take() {
+            fail_point!("before-acknowledgement");
             let Barrier { checkpoint, term, .. } = trigger;
             let (core, part) = (core as u32, image);
             let (files, phases) = (segments, times.phases(now));

@@ -1,5 +1,6 @@
 //! What a worker does for its cuts.
 
+use thalweg_checkpoint::fail_point;
 use thalweg_net::Barrier;
 use thalweg_state::segment::{BlockReader, SegmentReader};
 
@@ -65,6 +66,7 @@ impl Worker {
         if !self.cuts.is_news(trigger.checkpoint) {
             return Ok(());
         }
+        fail_point!("before-instant");
         let from = self.core.refresh_nanos();
         self.end_segment()?;
         let mut recording = Recording::new(self.core.index(), trigger.checkpoint);
@@ -83,6 +85,7 @@ impl Worker {
         }
         for (place, sink) in (0u32..).zip(&self.sinks) {
             sink.seal(trigger.checkpoint)?;
+            fail_point!("sink-sealed");
             sink.record(place, &mut recording)?;
         }
         self.release();
@@ -90,6 +93,7 @@ impl Worker {
         let times = Times { from, to: self.core.refresh_nanos(), ..Times::default() };
         self.cuts.begin(trigger, recording, peers, times);
         self.cuts.last_cut = (trigger.kind == FINAL).then_some(trigger.checkpoint);
+        fail_point!("behind-instant");
         Ok(())
     }
 
@@ -136,9 +140,10 @@ impl Worker {
         let encoding = self.cuts.encoding.is_some();
         if encoding {
             let from = self.core.refresh_nanos();
-            self.encode_segment(ROWS_PER_TURN)?;
+            self.encode_segment(ROWS_PER_TURN.min(self.budget))?;
             let now = self.core.refresh_nanos();
             self.cuts.note_slice(now.saturating_sub(from));
+            fail_point!("slice-encoded");
         }
         let now = self.core.now();
         self.cuts.deliver(now);
@@ -147,6 +152,7 @@ impl Worker {
             if let Some(checkpoint) = self.cuts.committing.take() {
                 self.sinks.iter().for_each(|sink| sink.confirm(checkpoint));
                 self.cuts.finished |= self.cuts.last_cut.is_some_and(|cut| cut <= checkpoint);
+                fail_point!("before-committed");
                 self.cuts.tell(CutReport::Committed(checkpoint));
             }
         }
@@ -167,6 +173,7 @@ impl Worker {
 
     /// Makes output visible that was sealed for a checkpoint and those before it.
     fn commit(&mut self, checkpoint: u64) -> Result<()> {
+        fail_point!("before-commit");
         self.sinks.iter().try_for_each(|sink| sink.commit(checkpoint))?;
         self.cuts.committing = Some(self.cuts.committing.unwrap_or(0).max(checkpoint));
         Ok(())
@@ -224,6 +231,7 @@ impl Worker {
             restored.map_err(|error| error.in_operator(&source.name))?;
         }
         for (place, sink) in (0u32..).zip(&self.sinks) {
+            fail_point!("before-core-commits");
             sink.restore(place, &image)?;
         }
         self.cuts.last = restore.image.checkpoint;
@@ -231,6 +239,7 @@ impl Worker {
             self.cuts.told_end = true;
             self.cuts.last_cut = Some(restore.image.checkpoint);
         }
+        fail_point!("before-core-state");
         self.restore_state(restore)
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, bounded, unbounded};
 use thalweg_checkpoint::coordinator::Config;
 use thalweg_checkpoint::restart::{Decision, Restarts, Strategy};
-use thalweg_checkpoint::{LocalStore, Store};
+use thalweg_checkpoint::{LocalStore, Store, fail_point};
 
 use super::seat::{Seat, Seated};
 use super::watch::{Outcome, Watch};
@@ -163,6 +163,7 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         let number = attempt.number;
         // Older attempts are fenced: what they had not finished to write is nobody's.
         let _ = store.sweep(&format!("{}/", checkpoints.job_id));
+        fail_point!("leftovers-swept");
         match attempt.from {
             Some(checkpoint) => {
                 tracing::info!(attempt = number, checkpoint, "going on from a checkpoint");

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
+use thalweg_checkpoint::fail_point;
 
 use super::RunOptions;
 use super::seat::{Seated, Thread};
@@ -166,6 +167,7 @@ impl Watch<'_> {
     /// All cores are restored, and what they had sealed is visible: what else earlier attempts have
     /// written can go, and the cores begin.
     fn begin(&self, ready: &[(usize, u64)]) -> Result<()> {
+        fail_point!("cores-ready");
         if self.is_resumed {
             self.planned.resume(self.attempt)?;
         }
@@ -174,6 +176,7 @@ impl Watch<'_> {
                 keeping.line.say(ToKeeper::Ready(*core, *highest));
             }
         }
+        fail_point!("before-start");
         self.command(&Command::Start);
         Ok(())
     }

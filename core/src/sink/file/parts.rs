@@ -3,11 +3,11 @@
 //! A part is durable, with its name, before anybody is told so. One that was not closed is removed
 //! at the end: nothing names it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use thalweg_checkpoint::HiddenPart;
+use thalweg_checkpoint::disk::{self, NewFile};
+use thalweg_checkpoint::{HiddenPart, fail_point};
 
 use crate::error::Kind;
 use crate::runtime::Chore;
@@ -44,8 +44,7 @@ pub(super) struct PartFiles {
 #[derive(Debug)]
 struct Open {
     part: HiddenPart,
-    path: PathBuf,
-    file: File,
+    file: NewFile,
 }
 
 impl PartFiles {
@@ -56,19 +55,24 @@ impl PartFiles {
     fn write(&mut self, part: HiddenPart, block: &[u8]) -> Result<()> {
         if self.open.is_none() {
             let path = self.directory.join(part.to_string());
-            let file = OpenOptions::new().write(true).create_new(true).open(&path);
-            let file = file.map_err(|error| failed("create", &path, error))?;
-            self.open = Some(Open { part, path, file });
+            let file = NewFile::create(&path).map_err(|error| failed("create", &path, error))?;
+            fail_point!("part-created");
+            self.open = Some(Open { part, file });
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         assert!(open.part == part, "a block of {part} while {} is open", open.part);
-        open.file.write_all(block).map_err(|error| failed("write", &open.path, error))
+        let written = open.file.write_all(block);
+        written.map_err(|error| failed("write", open.file.path(), error))?;
+        fail_point!("part-written");
+        Ok(())
     }
 
     fn close(&mut self) -> Result<()> {
         if let Some(open) = &self.open {
-            open.file.sync_all().map_err(|error| failed("write", &open.path, error))?;
+            open.file.sync_all().map_err(|error| failed("write", open.file.path(), error))?;
+            fail_point!("part-synchronised");
             sync(&self.directory)?;
+            fail_point!("part-durable");
         }
         self.open = None;
         Ok(())
@@ -77,15 +81,18 @@ impl PartFiles {
     fn commit(&self, parts: &[SealedPart]) -> Result<()> {
         for SealedPart { hidden, committed } in parts {
             let (from, to) = (self.directory.join(hidden), self.directory.join(committed));
-            match std::fs::rename(&from, &to) {
-                Ok(()) => {}
+            fail_point!("before-rename");
+            match disk::rename(&from, &to) {
+                Ok(()) => fail_point!("behind-rename"),
                 // Committed before: the answer, or the attempt, was lost.
                 Err(error) if error.kind() == ErrorKind::NotFound && to.exists() => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => return Err(lost(&from, &to)),
                 Err(error) => return Err(failed("commit", &from, error)),
             }
         }
-        sync(&self.directory)
+        sync(&self.directory)?;
+        fail_point!("commit-durable");
+        Ok(())
     }
 }
 
@@ -115,15 +122,14 @@ impl Drop for PartFiles {
     fn drop(&mut self) {
         if let Some(open) = &self.open {
             // Without it an unfinished part stays behind, which harms nobody.
-            let _ = std::fs::remove_file(&open.path);
+            let _ = disk::remove_file(open.file.path());
         }
     }
 }
 
 /// Makes the names in a directory durable.
 pub(super) fn sync(directory: &Path) -> Result<()> {
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(|error| failed("write", directory, error))
+    disk::sync_directory(directory).map_err(|error| failed("write", directory, error))
 }
 
 #[cold]
@@ -148,6 +154,8 @@ fn lost(from: &Path, to: &Path) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
     use crate::testing::Folder;
 
@@ -202,7 +210,7 @@ mod tests {
         let mut files = PartFiles::new(folder.path(""));
         let path = folder.path(&PART.to_string());
         let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        files.open = Some(Open { part: PART, path: path.clone(), file });
+        files.open = Some(Open { part: PART, file: NewFile::of(path.clone(), file) });
         let error = write(&mut files, "a\n").unwrap_err();
         assert_eq!(error.to_string(), format!("cannot write \"{}\"", path.display()));
         assert_eq!((error.kind(), error.hint()), (Kind::Io, Some("free some space there")));

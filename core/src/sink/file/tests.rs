@@ -116,6 +116,17 @@ fn of_several_directories_below_a_root_the_root_must_be_empty() {
     assert_eq!(folder.names("alerts").len(), 1);
 }
 
+/// A process that dies between making them and owning its attempt leaves them behind.
+#[test]
+fn empty_directories_below_the_root_are_in_nobodys_way() {
+    let folder = Folder::new("sink-made");
+    let sink = FileSink::json_lines(folder.path("out/a")).below(folder.path("out"));
+    Sink::<u64>::prepare(&sink).unwrap();
+    Sink::<u64>::vacant(&sink).unwrap();
+    folder.file("out/a/part", "");
+    assert!(Sink::<u64>::vacant(&sink).is_err());
+}
+
 #[test]
 fn a_place_that_cannot_be_written_ends_the_job_with_its_name() {
     let folder = Folder::new("sink-fails");

@@ -24,6 +24,8 @@ struct Kinds {
     waiting: MapState<i64, u64>,
     most: ReducingState<u64>,
     long: ValueState<Vec<u64>>,
+    /// The watermark that a record of the key has seen last: it never goes back, whoever dies.
+    seen: ValueState<Option<Timestamp>>,
 }
 
 impl KeyedProcess<u64, Item> for Kinds {
@@ -34,6 +36,9 @@ impl KeyedProcess<u64, Item> for Kinds {
         item: Item,
         cx: &mut ProcessContext<'_, u64, Item>,
     ) -> thalweg::Result<()> {
+        let now = cx.watermark();
+        let before = self.seen.update(|seen| seen.replace(now));
+        assert!(before.is_none_or(|before| before <= now), "watermark {now} after {before:?}");
         let count = self.count.update(|count| {
             *count += 1;
             *count
@@ -67,6 +72,8 @@ impl KeyedProcess<u64, Item> for Kinds {
         timer: Timer,
         cx: &mut ProcessContext<'_, u64, Item>,
     ) -> thalweg::Result<()> {
+        let (at, now) = (timer.timestamp, cx.watermark());
+        assert!(at <= now, "a timer of {at} fires at watermark {now}");
         let waited = self.waiting.remove(&(timer.timestamp - LATER_MS));
         let text = format!("timer {} {waited:?}", timer.timestamp);
         cx.emit(Item { text, ..Item::new(*cx.key(), 0) });
@@ -102,6 +109,7 @@ pub(super) fn kinds(random: &Random) -> Instance {
             waiting: states.map(spec("waiting")),
             most: states.reducing(spec("most"), u64::max),
             long: states.value(spec("long")),
+            seen: states.value(spec("seen")),
         })
         .sink("out", Probe::new("kinds", &kept, &manners, Item::row));
         Ok(())
