@@ -140,6 +140,18 @@ pub struct RestoreError {
     pub hint: String,
 }
 
+impl FileInfo {
+    /// What is wrong with a file that has this length and checksum in this one's place.
+    pub fn complaint(&self, bytes: u64, checksum: u64) -> Option<String> {
+        if bytes != self.bytes {
+            return Some(format!("it has {bytes} bytes of {}", self.bytes));
+        }
+        let expected = self.checksum;
+        (checksum != expected)
+            .then(|| format!("its checksum is {checksum:016x} and should be {expected:016x}"))
+    }
+}
+
 impl Manifest {
     /// Every file that must exist for it, parts first.
     pub fn all_files(&self) -> impl Iterator<Item = &FileInfo> {

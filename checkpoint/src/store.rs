@@ -4,13 +4,16 @@
 //! (the log) rests on one promise: of all who create one path, one is told `Written` at most, and
 //! its bytes are what everybody reads from then on.
 
+mod checked;
 mod local;
 mod memory;
 
+pub use checked::Checked;
 pub use local::LocalStore;
 pub use memory::{Fault, MemoryStore, Operation};
 
 use std::fmt;
+use std::io::{Cursor, Read};
 
 use crate::paths;
 
@@ -39,6 +42,11 @@ pub trait Store: Send {
 
     /// Reads an object; `None` if there is none.
     fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Reads an object piece by piece; `None` if there is none.
+    fn read(&self, path: &str) -> Result<Option<Box<dyn Read>>, StoreError> {
+        Ok(self.get(path)?.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Read>))
+    }
 
     /// The length of an object in bytes; `None` if there is none.
     fn size(&self, path: &str) -> Result<Option<u64>, StoreError>;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +48,17 @@ impl LocalStore {
         let root = root.canonicalize().map_err(|error| failed("open", &root, &error))?;
         let folders = Mutex::new(Folders::default());
         Ok(Self { root, temporary_count: AtomicU64::new(0), folders })
+    }
+
+    /// Opens a directory as a store to read from, and makes nothing.
+    pub fn existing(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        let kind = fs::metadata(&root).map_err(|error| failed("open", &root, &error))?;
+        if !kind.is_dir() {
+            let error = io::Error::from(ErrorKind::NotADirectory);
+            return Err(failed("open", &root, &error));
+        }
+        Self::open(root)
     }
 
     /// The directory.
@@ -208,9 +219,21 @@ impl Store for LocalStore {
         absent_is_none(fs::read(&target)).map_err(|error| failed("read", &target, &error))
     }
 
+    fn read(&self, path: &str) -> Result<Option<Box<dyn Read>>, StoreError> {
+        let (target, _) = self.place(path)?;
+        let opened = absent_is_none(File::open(&target));
+        let Some(file) = opened.map_err(|error| failed("read", &target, &error))? else {
+            return Ok(None);
+        };
+        Ok(Some(Box::new(file)))
+    }
+
     fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
         let (target, _) = self.place(path)?;
-        let size = fs::metadata(&target).map(|metadata| metadata.len());
+        let size = fs::metadata(&target).and_then(|metadata| match metadata.is_file() {
+            true => Ok(metadata.len()),
+            false => Err(io::Error::other("it is no file")),
+        });
         absent_is_none(size).map_err(|error| failed("look at", &target, &error))
     }
 

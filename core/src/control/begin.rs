@@ -195,16 +195,10 @@ fn restore(
 fn file(store: &dyn Store, manifest: &Manifest, named: &FileInfo) -> Result<Vec<u8>> {
     let bytes = store.get(&named.path).map_err(refused)?;
     let bytes = bytes.ok_or_else(|| damaged(manifest, named, "it is missing"))?;
-    let (found, length) = (checksum(&bytes), bytes.len() as u64);
-    if length != named.bytes {
-        let seen = format!("it has {length} bytes of {}", named.bytes);
-        return Err(damaged(manifest, named, &seen));
+    match named.complaint(bytes.len() as u64, checksum(&bytes)) {
+        Some(seen) => Err(damaged(manifest, named, &seen)),
+        None => Ok(bytes),
     }
-    if found != named.checksum {
-        let seen = format!("its checksum is {found:016x} and should be {:016x}", named.checksum);
-        return Err(damaged(manifest, named, &seen));
-    }
-    Ok(bytes)
 }
 
 #[cold]
