@@ -153,6 +153,21 @@ impl FileInfo {
 }
 
 impl Manifest {
+    /// Reads a manifest's copy; an error says what was seen.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let Format { format } = serde_json::from_slice(bytes)
+            .map_err(|why| format!("no format can be read in it: {why}"))?;
+        if format != FORMAT {
+            return Err(format!("its format is {format}, and this build reads {FORMAT}"));
+        }
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|why| why.to_string())?;
+        manifest.check_itself().map(|()| manifest)
+    }
+
     /// Every file that must exist for it, parts first.
     pub fn all_files(&self) -> impl Iterator<Item = &FileInfo> {
         let parts = self.cores.iter().map(|core| &core.part);

@@ -4,10 +4,14 @@
 //! simulator runs the same code as a thread of the node.
 
 mod begin;
+mod examine;
 mod keeper;
 mod work;
 
+#[cfg(feature = "cli")]
+pub(crate) use begin::refused;
 pub use begin::{Attempt, Begun, JobDescription, begin};
+pub use examine::{Bad, Depth, Examined, examine};
 pub(crate) use keeper::FINAL;
 pub use keeper::{Action, Keeper};
 pub use work::{Done, Upload, Work};

@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Every failure is one error with
 //! a hint and the exit code of its kind.
 
+mod artefact;
 mod cli;
 mod cpu;
 mod demo;
@@ -158,12 +159,13 @@ impl Launcher {
             Verb::Jobs(verb) => Ok(cx.jobs(verb.json)),
             Verb::Demo(verb) => cx.demo(&verb),
             Verb::Config(verb) => cx.config(&verb),
+            Verb::Checkpoint(verb) => cx.checkpoint(&verb),
         }
     }
 
     /// The error for a command line that is none.
     fn refused(&self, program: &str, words: &[std::ffi::OsString], error: &clap::Error) -> Error {
-        const VERBS: [&str; 6] = ["run", "plan", "info", "jobs", "demo", "config"];
+        const VERBS: [&str; 7] = ["run", "plan", "info", "jobs", "demo", "config", "checkpoint"];
         // Flags for all verbs may stand in front of the verb.
         let mut texts = words.iter().filter_map(|word| word.to_str());
         let first = texts.clone().find(|word| VERBS.contains(word));
@@ -176,7 +178,7 @@ impl Launcher {
             refused
         } else if self.entries.iter().any(|entry| entry.name == first) {
             refused.with_hint(format!("to run the job: {program} run {first}"))
-        } else if is_verb && unknown && !matches!(first, "jobs" | "config") {
+        } else if is_verb && unknown && !matches!(first, "jobs" | "config" | "checkpoint") {
             let tip = refused.hint().filter(|hint| hint.starts_with("did you mean"));
             let tip = tip.map(|tip| format!("{tip} ")).unwrap_or_default();
             refused.with_hint(format!(

@@ -22,7 +22,7 @@ impl<R: Read> Checked<R> {
     }
 
     /// How many bytes have passed.
-    pub fn bytes(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.bytes
     }
 
@@ -33,7 +33,7 @@ impl<R: Read> Checked<R> {
 
     /// What is wrong with the file that was read to its end; `None`: it is the one that was meant.
     pub fn complaint(&self, named: &FileInfo) -> Option<String> {
-        named.complaint(self.bytes(), self.checksum())
+        named.complaint(self.count(), self.checksum())
     }
 }
 

@@ -208,8 +208,9 @@ fn damaged(manifest: &Manifest, named: &FileInfo, seen: &str) -> Error {
     Error::new(Kind::Io, what).with_hint("put the file back from a copy of the store")
 }
 
+/// An error of the store or of the log, its hint apart.
 #[cold]
-fn refused(error: impl std::fmt::Display) -> Error {
+pub(crate) fn refused(error: impl std::fmt::Display) -> Error {
     let text = error.to_string();
     match text.split_once("\nhint: ") {
         Some((what, hint)) => Error::new(Kind::Io, what).with_hint(hint),
