@@ -1,7 +1,7 @@
 //! Which checkpoint is meant: a job's id, its directory, a `chk-N` directory or a `_metadata` file.
 //!
-//! Where a log is, the log decides, and a copy beside it is only compared. A copy alone is believed:
-//! somebody may have taken one checkpoint out of its directory.
+//! Where a log is, the log decides, and a copy beside it is only compared. A copy alone is
+//! believed: somebody may have taken one checkpoint out of its directory.
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,8 @@ pub(super) struct Told {
     pub(super) standing: Standing,
     pub(super) finished: bool,
     pub(super) new_bytes: u64,
+    /// See [`Shelf::gap`].
+    gap: Option<Bad>,
 }
 
 /// Where a checkpoint lies.
@@ -87,7 +89,7 @@ impl Context<'_> {
         let manifest = shelf.manifest(row)?;
         let (standing, new_bytes) = (row.standing, row.new_bytes);
         let finished = shelf.history.is_finished();
-        let told = Some(Told { standing, finished, new_bytes });
+        let told = Some(Told { standing, finished, new_bytes, gap: shelf.gap });
         Ok(Found { manifest, told, store: shelf.store })
     }
 }
@@ -98,8 +100,14 @@ impl Found {
         paths::metadata(&self.manifest.job.id, self.manifest.checkpoint)
     }
 
+    /// What is wrong with the log and with the manifest's copy.
+    pub(super) fn complaints(&self) -> Vec<Bad> {
+        let gap = self.told.as_ref().and_then(|told| told.gap.clone());
+        gap.into_iter().chain(self.copy_complaint()).collect()
+    }
+
     /// What is wrong with the manifest's copy; that it is missing is nothing wrong.
-    pub(super) fn copy_complaint(&self) -> Option<Bad> {
+    fn copy_complaint(&self) -> Option<Bad> {
         let path = self.copy_path();
         let what = match self.store.get(&path) {
             Ok(None) => return None,
@@ -149,7 +157,8 @@ fn spot(given: &Path) -> Result<Spot> {
     let jobs = Shelf::jobs(&path)?;
     Err(match jobs.first() {
         Some(job) => {
-            let what = format!("it holds the checkpoints of {} jobs", jobs.len());
+            let (count, end) = (jobs.len(), if jobs.len() == 1 { "" } else { "s" });
+            let what = format!("it holds the checkpoints of {count} job{end}");
             unusable(given, &what, &format!("name one of them: {}", given.join(job).display()))
         }
         None => unusable(
@@ -227,7 +236,7 @@ mod tests {
         assert_eq!(at("shelf/job/chk-7").unwrap(), ("job".to_owned(), Some(7)));
         assert_eq!(at("shelf/job/chk-7/_metadata").unwrap(), ("job".to_owned(), Some(7)));
         let refused = |path: &str| at(path).unwrap_err().report();
-        assert!(refused("shelf").contains("of 1 jobs") && refused("shelf").contains("shelf/job"));
+        assert!(refused("shelf").contains("of 1 job\n") && refused("shelf").contains("shelf/job"));
         assert!(refused("empty").contains("neither log/ nor chk-N/"));
         assert!(refused("shelf/job/chk-07").contains("no checkpoint directory"));
         assert!(refused("none").contains("error[THW-0002]"));

@@ -36,8 +36,10 @@ impl Context<'_> {
             printed = self.terminal.data(&head(&found));
         }
         let mut reading = ReadBytes::of(manifest.bytes(), self.terminal);
-        let seen = examine(&found.store, manifest, Depth::Counted, &mut |bytes| reading.add(bytes));
+        let mut seen =
+            examine(&found.store, manifest, Depth::Counted, &mut |bytes| reading.add(bytes));
         progress::clear();
+        seen.bad.extend(found.complaints());
         let text = if which.shelf.json {
             object::of(&found, &seen, key_groups).to_string()
         } else {

@@ -60,9 +60,35 @@ impl Context<'_> {
             Some(job) => return Err(self.unknown_job(&root, job)),
             None => Shelf::jobs(&root)?,
         };
+        let (shelves, failed) = self.shelves(&root, &jobs)?;
+        if jobs.is_empty() {
+            let root = root.display();
+            self.terminal.say(&format!("no job has made a checkpoint in {root}"));
+        }
+        let lines = shelves.iter().flat_map(|shelf| {
+            let listed = shelf.rows.iter().filter(|row| all || row.standing != Standing::Gone);
+            let lines = listed.map(|row| line(shelf, row));
+            lines.filter(|line| all || line.standing != Standing::Gone.text())
+        });
+        let lines: Vec<_> = lines.collect();
+        let printed = if lines.is_empty() {
+            0
+        } else if place.json {
+            let object = |line| serde_json::to_string(line).unwrap_or_default() + "\n";
+            self.terminal.data(&lines.iter().map(object).collect::<String>())
+        } else {
+            let is_read = self.terminal.is_read();
+            let rows: Vec<_> = lines.iter().map(|line| line.cells(is_read)).collect();
+            self.terminal.table(&HEADER, &rows)
+        };
+        Ok(if failed { 1 } else { printed })
+    }
+
+    /// Reads the logs of jobs, and says which of them cannot be read; true if there is one.
+    fn shelves(&self, root: &Path, jobs: &[String]) -> Result<(Vec<Shelf>, bool)> {
         let (mut shelves, mut failed) = (Vec::new(), false);
-        for job in &jobs {
-            match Shelf::read(&root, job) {
+        for job in jobs {
+            match Shelf::read(root, job) {
                 Ok(shelf) => shelves.push(shelf),
                 Err(error) if jobs.len() == 1 => return Err(error),
                 Err(error) => {
@@ -72,32 +98,20 @@ impl Context<'_> {
             }
         }
         shelves.sort_by_key(|shelf| shelf.rows.iter().map(|row| row.completed_ms).max());
-        if jobs.is_empty() {
-            let root = root.display();
-            self.terminal.say(&format!("no job has made a checkpoint in {root}"));
+        for shelf in &shelves {
+            if shelf.rows.is_empty() {
+                let id = &shelf.job_id;
+                let text = format!("{id}: none is complete; a restart begins at the beginning");
+                self.terminal.say(&text);
+            }
+            if let Some(gap) = &shelf.gap {
+                let error = Error::new(Kind::Io, format!("cannot use the log entry {}", gap.path));
+                let error = error.with_source(gap.what.clone());
+                self.terminal.error(&error.with_hint("put it back from a copy of the store"));
+                failed = true;
+            }
         }
-        for shelf in shelves.iter().filter(|shelf| shelf.rows.is_empty()) {
-            let id = &shelf.job_id;
-            self.terminal
-                .say(&format!("{id}: none is complete; a restart begins at the beginning"));
-        }
-        let lines = shelves.iter().flat_map(|shelf| {
-            let listed = shelf.rows.iter().filter(|row| all || row.standing != Standing::Gone);
-            listed.map(|row| line(shelf, row))
-        });
-        let lines: Vec<_> = lines.collect();
-        let printed = if place.json {
-            let object = |line| serde_json::to_string(line).unwrap_or_default() + "\n";
-            let text: String = lines.iter().map(object).collect();
-            if text.is_empty() { 0 } else { self.terminal.data(&text) }
-        } else if lines.is_empty() {
-            0
-        } else {
-            let is_read = self.terminal.is_read();
-            let rows: Vec<_> = lines.iter().map(|line| line.cells(is_read)).collect();
-            self.terminal.table(&HEADER, &rows)
-        };
-        Ok(if failed { 1 } else { printed })
+        Ok((shelves, failed))
     }
 
     /// The error for a job that has no log here.
@@ -113,10 +127,15 @@ impl Context<'_> {
 }
 
 fn line<'a>(shelf: &'a Shelf, row: &'a Row) -> Line<'a> {
-    let (records_in_flight, damage) = match row.standing {
-        Standing::Gone => (None, None),
-        _ => look(shelf, row).map_or_else(|damage| (None, Some(damage)), |it| (Some(it), None)),
-    };
+    let (mut standing, mut records_in_flight, mut damage) = (row.standing, None, None);
+    if standing != Standing::Gone {
+        match look(shelf, row) {
+            Ok(records) => records_in_flight = Some(records),
+            // A deletion that has begun: nobody goes on from it.
+            Err(Look::Missing(_)) if standing == Standing::Kept => standing = Standing::Gone,
+            Err(Look::Missing(what) | Look::Damaged(what)) => damage = Some(what),
+        }
+    }
     Line {
         job: &row.job,
         job_id: &shelf.job_id,
@@ -129,29 +148,37 @@ fn line<'a>(shelf: &'a Shelf, row: &'a Row) -> Line<'a> {
         new_bytes: row.new_bytes,
         files: row.files,
         records_in_flight,
-        standing: row.standing.text(),
+        standing: standing.text(),
         finished: shelf.history.is_finished(),
         damage,
     }
 }
 
-/// Records on their way; an error says what is wrong with the files as far as a look tells.
-fn look(shelf: &Shelf, row: &Row) -> std::result::Result<u64, String> {
-    let manifest = shelf.manifest(row).map_err(|error| error.to_string())?;
+/// What is wrong with a checkpoint as far as a look tells.
+enum Look {
+    Missing(String),
+    Damaged(String),
+}
+
+/// Counts records on their way; only the parts of cores are read.
+fn look(shelf: &Shelf, row: &Row) -> std::result::Result<u64, Look> {
+    let manifest = shelf.manifest(row).map_err(|error| Look::Damaged(error.to_string()))?;
+    for file in manifest.all_files() {
+        let at = |what: &str| format!("{}: {what}", file.path);
+        match shelf.store.size(&file.path) {
+            Ok(Some(bytes)) if bytes == file.bytes => {}
+            Ok(Some(bytes)) => {
+                return Err(Look::Damaged(at(&format!("it has {bytes} bytes of {}", file.bytes))));
+            }
+            Ok(None) => return Err(Look::Missing(at("it is missing"))),
+            Err(error) => return Err(Look::Damaged(error.what)),
+        }
+    }
     let seen = examine(&shelf.store, &manifest, Depth::Parts, &mut |_| ());
-    if let Some(bad) = seen.bad.first() {
-        return Err(format!("{}: {}", bad.path, bad.what));
+    match seen.bad.first() {
+        Some(bad) => Err(Look::Damaged(format!("{}: {}", bad.path, bad.what))),
+        None => Ok(seen.cores.iter().flat_map(|core| &core.channels).map(|it| it.records).sum()),
     }
-    for file in manifest.cores.iter().flat_map(|core| &core.files) {
-        let what = match shelf.store.size(&file.path) {
-            Ok(Some(bytes)) if bytes == file.bytes => continue,
-            Ok(Some(bytes)) => format!("it has {bytes} bytes of {}", file.bytes),
-            Ok(None) => "it is missing".to_owned(),
-            Err(error) => error.what,
-        };
-        return Err(format!("{}: {what}", file.path));
-    }
-    Ok(seen.cores.iter().flat_map(|core| &core.channels).map(|channel| channel.records).sum())
 }
 
 impl Line<'_> {

@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use thalweg_checkpoint::log::Completed;
-use thalweg_checkpoint::{Entry, History, Kind, LocalStore, Log, Manifest, Store, What, paths};
+use thalweg_checkpoint::{Entry, History, Kind, LocalStore, Log, Manifest, Store};
+use thalweg_checkpoint::{StoreError, What, paths};
 
 use super::clean;
-use crate::control::refused;
+use crate::control::{Bad, refused};
 use crate::{Error, Result};
 
 /// A job's checkpoints.
@@ -20,6 +21,8 @@ pub(super) struct Shelf {
     pub(super) history: History,
     /// Complete ones in the order of the log.
     pub(super) rows: Vec<Row>,
+    /// The entry at which the log ends although later ones are there.
+    pub(super) gap: Option<Bad>,
 }
 
 /// A complete checkpoint.
@@ -86,7 +89,8 @@ impl Shelf {
                 _ => row.standing,
             };
         }
-        Ok(Self { store, job_id: job_id.to_owned(), history, rows })
+        let gap = gap(&store, job_id, history.next()).map_err(refused)?;
+        Ok(Self { store, job_id: job_id.to_owned(), history, rows, gap })
     }
 
     /// The row of a checkpoint.
@@ -117,9 +121,14 @@ impl Shelf {
     /// # Errors
     /// The directory cannot be read.
     pub(super) fn jobs(root: &Path) -> Result<Vec<String>> {
-        let failed = |error| {
+        let failed = |error: std::io::Error| {
             let what = format!("cannot list the checkpoints in {}", root.display());
-            Error::io(what, error)
+            match error.kind() {
+                std::io::ErrorKind::NotFound => Error::new(crate::error::Kind::NotFound, what)
+                    .with_source(error)
+                    .with_hint("--dir and checkpoint.dir say where to look"),
+                _ => Error::io(what, error),
+            }
         };
         let mut jobs = Vec::new();
         for entry in std::fs::read_dir(root).map_err(failed)? {
@@ -134,6 +143,20 @@ impl Shelf {
         jobs.sort_unstable();
         Ok(jobs)
     }
+}
+
+/// What is wrong if the log seems to end at entry `next` and does not.
+fn gap(store: &LocalStore, job_id: &str, next: u64) -> Result<Option<Bad>, StoreError> {
+    let later = store.list(&paths::log_prefix(job_id))?;
+    let later = later.iter().filter_map(|path| paths::parse_log_entry(job_id, path));
+    let later = later.filter(|k| *k > next).count();
+    let path = paths::log_entry(job_id, next);
+    // A job that runs may have written it meanwhile.
+    if later == 0 || store.size(&path)?.is_some() {
+        return Ok(None);
+    }
+    let what = format!("it is missing, and {later} later entries are there: they are not read");
+    Ok(Some(Bad { path, what }))
 }
 
 /// Whether a directory has a job's log.
