@@ -112,11 +112,22 @@ const NEWER: &str = "run the build that wrote it, or a newer one";
 impl Log {
     /// Reads a job's whole log, entry by entry until one is absent.
     pub fn read(store: &dyn Store, job: &str) -> Result<History, LogError> {
+        Self::read_with(store, job, &mut |_, _| {})
+    }
+
+    /// As [`Log::read`]; `each` sees every entry with its number, once it agrees with those before.
+    pub fn read_with(
+        store: &dyn Store,
+        job: &str,
+        each: &mut dyn FnMut(u64, Entry),
+    ) -> Result<History, LogError> {
         let mut history = History::default();
         while let Some(bytes) = store.get(&paths::log_entry(job, history.next()))? {
             let path = paths::log_entry(job, history.next());
             let entry = Entry::parse(&path, &bytes)?;
+            let k = history.next();
             history.push(&entry).map_err(|seen| LogError::Entry { path, seen, hint: DAMAGED })?;
+            each(k, entry);
         }
         Ok(history)
     }

@@ -119,6 +119,11 @@ pub struct FileInfo {
 }
 
 impl FileInfo {
+    /// How many of its bytes are in a pack of so many.
+    pub fn bytes_in(&self, pack: u64) -> u64 {
+        pack.saturating_sub(self.offset).min(self.bytes)
+    }
+
     /// Where it lies.
     fn place(&self) -> (&str, u64) {
         (&self.path, self.offset)
@@ -149,7 +154,34 @@ pub struct RestoreError {
     pub hint: String,
 }
 
+impl FileInfo {
+    /// What is wrong with a file that has this length and checksum in this one's place.
+    pub fn complaint(&self, bytes: u64, checksum: u64) -> Option<String> {
+        if bytes != self.bytes {
+            return Some(format!("it has {bytes} bytes of {}", self.bytes));
+        }
+        let expected = self.checksum;
+        (checksum != expected)
+            .then(|| format!("its checksum is {checksum:016x} and should be {expected:016x}"))
+    }
+}
+
 impl Manifest {
+    /// Reads a manifest's copy; an error says what was seen.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let Format { format } = serde_json::from_slice(bytes)
+            .map_err(|why| format!("no format can be read in it: {why}"))?;
+        if format != FORMAT {
+            return Err(format!("its format is {format}, and this build reads {FORMAT}"));
+        }
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|why| why.to_string())?;
+        manifest.check_itself().map(|()| manifest)
+    }
+
     /// Every file that must exist for it, parts first.
     pub fn all_files(&self) -> impl Iterator<Item = &FileInfo> {
         let parts = self.cores.iter().map(|core| &core.part);

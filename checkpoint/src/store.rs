@@ -4,13 +4,16 @@
 //! (the log) rests on one promise: of all who create one path, one is told `Written` at most, and
 //! its bytes are what everybody reads from then on.
 
+mod checked;
 mod local;
 mod memory;
 
+pub use checked::Checked;
 pub use local::LocalStore;
 pub use memory::{Fault, MemoryStore, Operation};
 
 use std::fmt;
+use std::io::{Cursor, Read};
 
 use crate::paths;
 
@@ -43,6 +46,12 @@ pub trait Store: Send {
     /// Reads `bytes` of an object from `offset` on, fewer if it ends before; `None` if there is none.
     fn get_range(&self, path: &str, offset: u64, bytes: u64)
     -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Reads an object from `offset` on piece by piece; `None` if there is none.
+    fn read(&self, path: &str, offset: u64) -> Result<Option<Box<dyn Read>>, StoreError> {
+        let rest = self.get_range(path, offset, u64::MAX)?;
+        Ok(rest.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Read>))
+    }
 
     /// Makes an object that readers may like and nobody relies on, without waiting until it is
     /// durable; what was there before gives way.

@@ -5,10 +5,14 @@
 
 mod begin;
 mod draining;
+mod examine;
 mod keeper;
 mod work;
 
+#[cfg(feature = "cli")]
+pub(crate) use begin::refused;
 pub use begin::{Attempt, Begun, JobDescription, RestartFrom, begin};
+pub use examine::{Bad, Depth, Examined, examine};
 pub(crate) use keeper::FINAL;
 pub use keeper::{Action, Keeper};
 pub use work::{Done, Upload, Work};

@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Every failure is one error with
 //! a hint and the exit code of its kind.
 
+mod artefact;
 mod cli;
 mod cpu;
 mod demo;
@@ -163,13 +164,24 @@ impl Launcher {
             Verb::List(verb) => cx.list(&verb),
             Verb::Stop(verb) => cx.stop(&verb),
             Verb::Cancel(verb) => cx.cancel(&verb),
+            Verb::Checkpoint(verb) => cx.checkpoint(&verb),
         }
     }
 
     /// The error for a command line that is none.
     fn refused(&self, program: &str, words: &[std::ffi::OsString], error: &clap::Error) -> Error {
-        const VERBS: [&str; 9] =
-            ["run", "plan", "info", "jobs", "demo", "config", "list", "stop", "cancel"];
+        const VERBS: [&str; 10] = [
+            "run",
+            "plan",
+            "info",
+            "jobs",
+            "demo",
+            "config",
+            "list",
+            "stop",
+            "cancel",
+            "checkpoint",
+        ];
         // Flags for all verbs may stand in front of the verb.
         let mut texts = words.iter().filter_map(|word| word.to_str());
         let first = texts.clone().find(|word| VERBS.contains(word));

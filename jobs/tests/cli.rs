@@ -80,7 +80,7 @@ fn every_mistake_has_its_sentence_hint_and_exit_code() {
 
 #[test]
 fn help_is_short_goes_to_standard_output_and_has_examples() {
-    let verbs: [&[&str]; 10] = [
+    let verbs: [&[&str]; 14] = [
         &[],
         &["--help"],
         &["run", "--help"],
@@ -91,6 +91,10 @@ fn help_is_short_goes_to_standard_output_and_has_examples() {
         &["config", "show", "--help"],
         &["config", "check", "--help"],
         &["config", "explain", "--help"],
+        &["checkpoint", "--help"],
+        &["checkpoint", "list", "--help"],
+        &["checkpoint", "inspect", "--help"],
+        &["checkpoint", "verify", "--help"],
     ];
     for words in verbs {
         let output = output(words);

@@ -63,7 +63,32 @@ pub fn read<T: Slot>(bytes: &mut &[u8], buffer_bytes: usize) -> Result<Body, Cha
     })
 }
 
-fn read_page<T: Slot>(bytes: &mut &[u8], buffer_bytes: usize) -> Result<Body, ChannelError> {
+/// Takes the first frame off `bytes` without reading its records, whatever their type is; returns
+/// how many it holds, `None` if it is no data.
+///
+/// # Errors
+/// The bytes are no frame.
+pub fn skip(bytes: &mut &[u8]) -> Result<Option<u32>, ChannelError> {
+    Ok(match u8::from_le_bytes(take(bytes)?) {
+        DATA => Some(take_page(bytes)?.count),
+        WATERMARK => {
+            take::<8>(bytes)?;
+            None
+        }
+        IDLE | ACTIVE | END => None,
+        _ => return Err(invalid("its kind is unknown")),
+    })
+}
+
+/// The bytes of a page, unread.
+struct RawPage<'a> {
+    watermark: i64,
+    count: u32,
+    payload: &'a [u8],
+    directory: &'a [u8],
+}
+
+fn take_page<'a>(bytes: &mut &'a [u8]) -> Result<RawPage<'a>, ChannelError> {
     let watermark = i64::from_le_bytes(take(bytes)?);
     let count = u32::from_le_bytes(take(bytes)?);
     if count == 0 {
@@ -76,7 +101,14 @@ fn read_page<T: Slot>(bytes: &mut &[u8], buffer_bytes: usize) -> Result<Body, Ch
     let (page, rest) =
         bytes.split_at_checked(needed).ok_or_else(|| invalid("its page is cut short"))?;
     let (payload, directory) = page.split_at(needed - count as usize * ENTRY_BYTES);
-    let buffer = Buffer::new(needed.max(buffer_bytes));
+    *bytes = rest;
+    Ok(RawPage { watermark, count, payload, directory })
+}
+
+fn read_page<T: Slot>(bytes: &mut &[u8], buffer_bytes: usize) -> Result<Body, ChannelError> {
+    let mut rest = *bytes;
+    let RawPage { watermark, count, payload, directory } = take_page(&mut rest)?;
+    let buffer = Buffer::new((payload.len() + directory.len()).max(buffer_bytes));
     let page = Page::from_bytes::<T>(buffer, count, payload, directory)?;
     *bytes = rest;
     Ok(Body::Data { page, watermark })
@@ -137,6 +169,21 @@ mod tests {
     }
 
     #[test]
+    fn skipped_frames_end_where_read_ones_do() {
+        let bytes = frames();
+        let (mut read_rest, mut skip_rest) = (&bytes[..], &bytes[..]);
+        for expected in [Some(2), None, None, None, None] {
+            let body = read::<String>(&mut read_rest, 64).unwrap();
+            assert_eq!(matches!(body, Body::Data { .. }), expected.is_some());
+            assert_eq!(skip(&mut skip_rest), Ok(expected));
+            assert_eq!(skip_rest.len(), read_rest.len());
+        }
+        for end in 0..bytes.len() - 9 - 3 {
+            assert!(skip(&mut &bytes[..end]).is_err(), "{end} bytes");
+        }
+    }
+
+    #[test]
     fn every_prefix_is_refused() {
         let bytes = frames();
         let page_bytes = bytes.len() - 9 - 3;
@@ -157,6 +204,8 @@ mod tests {
             }
             let mut rest = &bytes[..];
             while read::<String>(&mut rest, 64).is_ok() {}
+            let mut rest = &bytes[..];
+            while skip(&mut rest).is_ok() {}
         }
 
         #[test]

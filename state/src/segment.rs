@@ -12,6 +12,7 @@
 //! (tombstone) u8, hash of the stream's key u64, bytes of the key u32, bytes of the value u32, key,
 //! value.
 
+mod census;
 mod merge;
 mod pool;
 mod reader;
@@ -21,9 +22,10 @@ mod writer;
 
 use std::rc::Rc;
 
+pub use census::{Census, ColumnCensus, GroupCensus};
 pub use merge::merge;
 pub use pool::BlockPool;
-pub use reader::{BlockReader, Blocks, Op, Ops, SegmentReader};
+pub use reader::{BlockReader, Blocks, Op, Ops, SegmentHead, SegmentReader};
 pub use writer::{Block, BlockWriter, SegmentHeader};
 
 /// The version of both formats.

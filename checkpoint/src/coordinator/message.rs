@@ -1,5 +1,7 @@
 //! What a coordinator hears, and what it orders.
 
+use std::collections::BTreeMap;
+
 use crate::log::{Entry, Verdict};
 use crate::manifest::{FileInfo, Kind, Manifest, Split};
 
@@ -95,6 +97,29 @@ pub struct ChannelCounts {
     pub recorded: u64,
     /// Records in the sender's recorded frames.
     pub unsent: u64,
+}
+
+impl ChannelCounts {
+    /// Checks that on every channel sent = consumed + recorded + unsent, by what all cores know.
+    pub fn check_conservation<'a>(counts: impl Iterator<Item = &'a Self>) -> Result<(), String> {
+        let mut channels: BTreeMap<(u32, u32, u32), [u128; 4]> = BTreeMap::new();
+        for counts in counts {
+            let Self { edge, from, to, sent, consumed, recorded, unsent } = *counts;
+            let sums = channels.entry((edge, from, to)).or_default();
+            for (sum, count) in sums.iter_mut().zip([sent, consumed, recorded, unsent]) {
+                *sum += u128::from(count);
+            }
+        }
+        for ((edge, from, to), [sent, consumed, recorded, unsent]) in channels {
+            if sent != consumed + recorded + unsent {
+                return Err(format!(
+                    "edge {edge} from core {from} to core {to} was sent {sent} records; \
+                     {consumed} are consumed, {recorded} recorded, {unsent} recorded unsent"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How long a core's share took.

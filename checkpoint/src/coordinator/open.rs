@@ -52,23 +52,8 @@ impl Open {
 
     /// Checks that on every channel sent = consumed + recorded + unsent.
     pub fn check_conservation(&self) -> Result<(), String> {
-        let mut channels: BTreeMap<(u32, u32, u32), [u128; 4]> = BTreeMap::new();
-        for counts in self.acknowledgements.values().flat_map(|it| &it.counts) {
-            let ChannelCounts { edge, from, to, sent, consumed, recorded, unsent } = *counts;
-            let sums = channels.entry((edge, from, to)).or_default();
-            for (sum, count) in sums.iter_mut().zip([sent, consumed, recorded, unsent]) {
-                *sum += u128::from(count);
-            }
-        }
-        for ((edge, from, to), [sent, consumed, recorded, unsent]) in channels {
-            if sent != consumed + recorded + unsent {
-                return Err(format!(
-                    "edge {edge} from core {from} to core {to} was sent {sent} records; \
-                     {consumed} are consumed, {recorded} recorded, {unsent} recorded unsent"
-                ));
-            }
-        }
-        Ok(())
+        let counts = self.acknowledgements.values().flat_map(|it| &it.counts);
+        ChannelCounts::check_conservation(counts)
     }
 
     /// The cores' entries in the manifest; `key_groups` are first group and count by core.

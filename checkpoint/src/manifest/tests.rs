@@ -54,6 +54,21 @@ pub(crate) fn sample(checkpoint: u64, parallelism: u32) -> Manifest {
 }
 
 #[test]
+fn a_copy_is_refused_by_its_format_before_anything_else() {
+    let copy = |manifest: &Manifest| serde_json::to_vec_pretty(manifest).unwrap();
+    let manifest = sample(41, 2);
+    assert_eq!(Manifest::parse(&copy(&manifest)).unwrap(), manifest);
+    let later = Manifest::parse(b"{\"format\":2}").unwrap_err();
+    assert_eq!(later, "its format is 2, and this build reads 1");
+    let mut other = manifest;
+    other.job.parallelism = 3;
+    assert_eq!(Manifest::parse(&copy(&other)).unwrap_err(), "it has 2 cores of 3");
+    for bytes in [&b""[..], b"{}", b"\xff", b"[1]", b"{\"format\":1}"] {
+        assert!(Manifest::parse(bytes).is_err(), "{bytes:?}");
+    }
+}
+
+#[test]
 fn a_manifest_reads_back_and_agrees_with_itself() {
     for cores in [1, 2, 3, 7] {
         let manifest = sample(41, cores);

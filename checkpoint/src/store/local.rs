@@ -54,6 +54,17 @@ impl LocalStore {
         Ok(Self { root, temporary_count: AtomicU64::new(0), folders })
     }
 
+    /// Opens a directory as a store to read from, and makes nothing.
+    pub fn existing(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        let kind = fs::metadata(&root).map_err(|error| failed("open", &root, &error))?;
+        if !kind.is_dir() {
+            let error = io::Error::from(ErrorKind::NotADirectory);
+            return Err(failed("open", &root, &error));
+        }
+        Self::open(root)
+    }
+
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
@@ -228,6 +239,16 @@ impl Store for LocalStore {
         absent_is_none(fs::read(&target)).map_err(|error| failed("read", &target, &error))
     }
 
+    fn read(&self, path: &str, offset: u64) -> Result<Option<Box<dyn Read>>, StoreError> {
+        let (target, _) = self.place(path)?;
+        let open = || {
+            let mut file = File::open(&target)?;
+            file.seek(SeekFrom::Start(offset))?;
+            Ok(Box::new(file) as Box<dyn Read>)
+        };
+        absent_is_none(open()).map_err(|error| failed("read", &target, &error))
+    }
+
     fn get_range(
         &self,
         path: &str,
@@ -264,7 +285,10 @@ impl Store for LocalStore {
 
     fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
         let (target, _) = self.place(path)?;
-        let size = fs::metadata(&target).map(|metadata| metadata.len());
+        let size = fs::metadata(&target).and_then(|metadata| match metadata.is_file() {
+            true => Ok(metadata.len()),
+            false => Err(io::Error::other("it is no file")),
+        });
         absent_is_none(size).map_err(|error| failed("look at", &target, &error))
     }
 

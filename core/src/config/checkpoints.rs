@@ -50,7 +50,8 @@ impl Config {
         })
     }
 
-    fn checkpoint_directory(&self) -> PathBuf {
+    /// Where checkpoints lie, whether or not any are made.
+    pub fn checkpoint_directory(&self) -> PathBuf {
         if let Value::Directory(directory) = &self.setting("checkpoint.dir").value {
             return directory.clone();
         }

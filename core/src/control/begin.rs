@@ -209,16 +209,10 @@ fn restore(
 fn file(store: &dyn Store, manifest: &Manifest, named: &FileInfo) -> Result<Vec<u8>> {
     let bytes = store.get_range(&named.path, named.offset, named.bytes).map_err(refused)?;
     let bytes = bytes.ok_or_else(|| damaged(manifest, named, "it is missing"))?;
-    let (found, length) = (checksum(&bytes), bytes.len() as u64);
-    if length != named.bytes {
-        let seen = format!("it has {length} bytes of {}", named.bytes);
-        return Err(damaged(manifest, named, &seen));
+    match named.complaint(bytes.len() as u64, checksum(&bytes)) {
+        Some(seen) => Err(damaged(manifest, named, &seen)),
+        None => Ok(bytes),
     }
-    if found != named.checksum {
-        let seen = format!("its checksum is {found:016x} and should be {:016x}", named.checksum);
-        return Err(damaged(manifest, named, &seen));
-    }
-    Ok(bytes)
 }
 
 #[cold]
@@ -228,8 +222,9 @@ fn damaged(manifest: &Manifest, named: &FileInfo, seen: &str) -> Error {
     Error::new(Kind::Io, what).with_hint("put the file back from a copy of the store")
 }
 
+/// An error of the store or of the log, its hint apart.
 #[cold]
-fn refused(error: impl std::fmt::Display) -> Error {
+pub(crate) fn refused(error: impl std::fmt::Display) -> Error {
     let text = error.to_string();
     match text.split_once("\nhint: ") {
         Some((what, hint)) => Error::new(Kind::Io, what).with_hint(hint),

@@ -76,6 +76,8 @@ pub(super) enum Verb {
     Cancel(JobVerb),
     /// Show, check or explain the configuration
     Config(Configuration),
+    /// Trigger, list, inspect or verify checkpoints
+    Checkpoint(Checkpoints),
 }
 
 /// What every verb that builds a job takes.
@@ -256,6 +258,72 @@ pub(super) enum ConfigVerb {
     },
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Checkpoints {
+    #[command(subcommand)]
+    pub(super) verb: CheckpointVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CheckpointVerb {
+    /// Have a running job make a checkpoint now
+    Trigger(JobVerb),
+    /// List the checkpoints of all jobs or of one, newest last
+    List {
+        /// The job's id [default: all jobs]
+        #[arg(value_name = "JOB-ID")]
+        job_id: Option<String>,
+        /// List those whose files are gone, too
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        shelf: Shelf,
+    },
+    /// Show what a checkpoint holds: state, positions, records in flight, sealed output
+    Inspect {
+        #[command(flatten)]
+        which: Which,
+        /// Print every key group instead of the least, the middle and the most
+        #[arg(long)]
+        key_groups: bool,
+    },
+    /// Read every byte of a checkpoint and say which files are bad
+    Verify {
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// A checkpoint.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// A job's id, its directory, a chk-N directory or a _metadata file
+    #[arg(value_name = "PATH|JOB-ID")]
+    pub(super) what: String,
+    /// The checkpoint [default: the one that a restart goes on from]
+    #[arg(value_name = "ID")]
+    pub(super) id: Option<u64>,
+    #[command(flatten)]
+    pub(super) shelf: Shelf,
+}
+
+/// Where checkpoints are looked for.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Shelf {
+    /// The directory of checkpoints [default: checkpoint.dir]
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+    /// Set a key of the configuration; may be repeated
+    #[arg(short = 'D', value_name = "KEY=VALUE", help_heading = "Configuration")]
+    pub(super) definitions: Vec<String>,
+    /// Read this file instead of ./thalweg.toml
+    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
+    pub(super) config: Option<PathBuf>,
+    /// Print JSON on standard output
+    #[arg(long, help_heading = "Output")]
+    pub(super) json: bool,
+}
+
 /// The command with examples that fit the program and its jobs.
 pub(super) fn command(program: &str, entries: &[Entry]) -> clap::Command {
     let (job, words) = entries.first().map_or(("JOB", "..."), |entry| (entry.name, entry.example));
@@ -278,6 +346,14 @@ pub(super) fn command(program: &str, entries: &[Entry]) -> clap::Command {
     let running = examples(&["list", "list --checkpoints -D data.dir=/var/lib/thalweg"]);
     let stop = examples(&["stop {}", "stop 9c34380c --timeout 60"]);
     let cancel = examples(&["cancel {}", "cancel 9c34380c"]);
+    let checkpoint = examples(&["checkpoint list", "checkpoint trigger {}"]);
+    let list = examples(&["checkpoint list", "checkpoint list JOB-ID --dir /checkpoints --json"]);
+    let inspect = examples(&[
+        "checkpoint inspect JOB-ID",
+        "checkpoint inspect /checkpoints/JOB-ID/chk-7 --key-groups",
+    ]);
+    let verify = examples(&["checkpoint verify JOB-ID 7", "checkpoint verify /checkpoints/JOB-ID"]);
+    let trigger = examples(&["checkpoint trigger {}", "checkpoint trigger 9c34380c --timeout 60"]);
     let all = examples(&["jobs", "run {} -p 2 -- ..."]);
     let exits = "Exit codes: 0 ok, 1 the job failed, 2 usage, 3 not found, 7 the machine lacks \
                  something, 8 cancelled, 130 and 143 stopped in order by a signal.";
@@ -300,6 +376,13 @@ pub(super) fn command(program: &str, entries: &[Entry]) -> clap::Command {
             let verb = verb.mut_subcommand("show", |verb| verb.after_help(show));
             let verb = verb.mut_subcommand("check", |verb| verb.after_help(check));
             verb.mut_subcommand("explain", |verb| verb.after_help(explain))
+        })
+        .mut_subcommand("checkpoint", |verb| {
+            let verb = verb.after_help(checkpoint).disable_help_subcommand(true);
+            let verb = verb.mut_subcommand("list", |verb| verb.after_help(list));
+            let verb = verb.mut_subcommand("inspect", |verb| verb.after_help(inspect));
+            let verb = verb.mut_subcommand("trigger", |verb| verb.after_help(trigger));
+            verb.mut_subcommand("verify", |verb| verb.after_help(verify))
         })
 }
 

@@ -7,9 +7,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::figures;
 use super::terminal::Terminal;
 use crate::runtime::{ShowTotals, Totals};
+use crate::time::{Clock, MachineClock};
 
 /// Nanoseconds between two lines where there is no terminal.
 const LINE_EVERY: u64 = 10_000_000_000;
+
+/// Nanoseconds between two drawings of a bar of bytes.
+const DRAW_EVERY: u64 = 100_000_000;
 
 /// The bar, so that whoever prints can put it aside for a moment.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
@@ -71,31 +75,90 @@ impl Seen {
             && records > 0
         {
             // By the rate since the start: the last second's jumps about.
-            let seconds = left as f64 * totals.nanos as f64 / 1e9 / records as f64;
-            text.push_str(&format!(", {} left", figures::seconds(seconds.ceil() as u64)));
+            let seconds = self::left(records, records + left, totals.nanos);
+            text.push_str(&format!(", {} left", figures::seconds(seconds)));
         }
         text
     }
 }
 
 fn draw(totals: &Totals, text: &str) {
-    let bar = BAR.get_or_init(|| {
-        let (bar, template) = match totals.expected {
-            Some(all) => (ProgressBar::new(all), "{bar:30} {percent:>3} %  {msg}"),
-            None => (ProgressBar::new_spinner(), "{spinner} {elapsed}  {msg}"),
-        };
-        let style = ProgressStyle::with_template(template);
-        bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
-    });
+    let bar = BAR.get_or_init(|| bar(totals.expected));
     bar.set_position(totals.records_in());
     bar.set_message(text.to_owned());
     bar.tick();
+}
+
+/// A bar up to a known end, or something that turns.
+fn bar(all: Option<u64>) -> ProgressBar {
+    let (bar, template) = match all {
+        Some(all) => (ProgressBar::new(all), "{bar:30} {percent:>3} %  {msg}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {elapsed}  {msg}"),
+    };
+    let style = ProgressStyle::with_template(template);
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+/// How many of a known number of bytes were read; the bar stays until [`clear`].
+pub(super) struct ReadBytes<'a> {
+    terminal: &'a Terminal,
+    clock: MachineClock,
+    all: u64,
+    read: u64,
+    /// When it was shown last.
+    shown: u64,
+}
+
+impl<'a> ReadBytes<'a> {
+    /// Nothing was read yet.
+    pub(super) fn of(all: u64, terminal: &'a Terminal) -> Self {
+        Self { terminal, clock: MachineClock::new(), all, read: 0, shown: 0 }
+    }
+
+    /// Nanoseconds since the beginning.
+    pub(super) fn nanos(&self) -> u64 {
+        self.clock.nanos()
+    }
+
+    /// Notes that so many more were read, and shows it from time to time.
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.read += bytes;
+        let now = self.clock.nanos();
+        let every = if self.terminal.is_screen() { DRAW_EVERY } else { LINE_EVERY };
+        if self.terminal.is_quiet() || now < self.shown + every {
+            return;
+        }
+        self.shown = now;
+        let (read, all) = (figures::bytes(self.read), figures::bytes(self.all));
+        let seconds = figures::seconds(left(self.read, self.all, now));
+        let text = format!("{read} of {all} read, {seconds} left");
+        if self.terminal.is_screen() {
+            let bar = BAR.get_or_init(|| bar(Some(self.all)));
+            bar.set_position(self.read);
+            bar.set_message(text);
+            bar.tick();
+        } else {
+            self.terminal.say(&format!("{}: {text}", figures::seconds(now / 1_000_000_000)));
+        }
+    }
+}
+
+/// Seconds for the rest, by the rate since the start.
+fn left(done: u64, all: u64, nanos: u64) -> u64 {
+    let left = all.saturating_sub(done) as f64;
+    (left * nanos as f64 / 1e9 / done.max(1) as f64).ceil() as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::metrics::CoreMetrics;
+
+    #[test]
+    fn what_is_left_goes_by_the_rate_so_far() {
+        assert_eq!(left(250, 1_000, 2_000_000_000), 6);
+        assert_eq!((left(0, 0, 5), left(9, 9, 5), left(9, 7, 5)), (0, 0, 0));
+    }
 
     #[test]
     fn progress_tells_the_rate_since_the_last_showing_and_what_is_left() {

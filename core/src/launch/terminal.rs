@@ -33,23 +33,15 @@ impl Terminal {
 
     /// Prints rows: aligned on a terminal, separated by tabs elsewhere.
     pub(super) fn table(&self, header: &[&str], rows: &[Vec<String>]) -> i32 {
-        if !std::io::stdout().is_terminal() {
+        if !self.is_read() {
             return self.data(&rows.iter().map(|row| row.join("\t") + "\n").collect::<String>());
         }
-        let mut text = String::new();
-        let header = header.iter().map(|cell| (*cell).to_owned()).collect();
-        let all: Vec<&Vec<String>> = std::iter::once(&header).chain(rows).collect();
-        let width = |column: usize| {
-            all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
-        };
-        for row in &all {
-            let cells = row.iter().enumerate().map(|(column, cell)| {
-                format!("{cell:<width$}", width = width(column).unwrap_or(0))
-            });
-            text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-            text.push('\n');
-        }
-        self.data(&text)
+        self.data(&aligned(header, rows))
+    }
+
+    /// Whether a person reads the data: standard output is a terminal.
+    pub(super) fn is_read(&self) -> bool {
+        std::io::stdout().is_terminal()
     }
 
     /// Says something to a person, unless they asked for quiet.
@@ -103,4 +95,21 @@ impl Terminal {
             }
         }
     }
+}
+
+/// Rows below a header, each column as wide as its widest cell.
+pub(super) fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
+    let header = header.iter().map(|cell| (*cell).to_owned()).collect();
+    let all: Vec<&Vec<String>> = std::iter::once(&header).chain(rows).collect();
+    let width = |column: usize| {
+        all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<_> = (0..header.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in &all {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
 }

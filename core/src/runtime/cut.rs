@@ -9,12 +9,14 @@ mod drain;
 mod merging;
 mod messages;
 mod open;
+mod outline;
 mod restore;
 mod worker;
 
 pub use merging::MergeLimits;
 pub use messages::{Content, CutCommand, CutReport};
 pub(crate) use open::Cuts;
+pub use outline::{ChannelOutline, Outline, SinkOutline, SourceOutline};
 pub use restore::Restore;
 pub(crate) use restore::{Restoring, invalid};
 

@@ -31,6 +31,7 @@ pub(crate) use aside::{Aside, Chore, SideCpus, SideThread};
 pub use audit::{GateView, InputView, OutputView};
 pub use core::Core;
 pub(crate) use cut::Restoring;
+pub use cut::{ChannelOutline, Outline, SinkOutline, SourceOutline};
 pub use cut::{Content, CutCommand, CutReport, MergeLimits, Restore};
 pub(crate) use exchange::{Broadcast, ByKey, Exchange, ExchangeFeed, Outlet, OutputPort};
 pub(crate) use exchange::{Rescale, RoundRobin, Route, To};

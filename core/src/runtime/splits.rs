@@ -25,12 +25,21 @@ pub(crate) fn encode<S: State>(splits: &[(u32, S)]) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// The bytes hold no splits of this type.
-pub(crate) fn decode<S: State>(mut bytes: &[u8]) -> Result<Vec<(u32, S)>> {
+pub(crate) fn decode<S: State>(bytes: &[u8]) -> Result<Vec<(u32, S)>> {
+    let splits = raw(bytes)?.into_iter();
+    splits.map(|(id, value)| Ok((id, S::decode(value)?))).collect()
+}
+
+/// The splits in `bytes`, each with the bytes of its value.
+///
+/// # Errors
+/// The bytes hold no splits.
+pub(crate) fn raw(mut bytes: &[u8]) -> Result<Vec<(u32, &[u8])>> {
     let mut splits = Vec::new();
     for _ in 0..number(&mut bytes)? {
         let (id, length) = (number(&mut bytes)?, number(&mut bytes)? as usize);
         let (value, rest) = bytes.split_at_checked(length).ok_or_else(cut_short)?;
-        splits.push((id, S::decode(value)?));
+        splits.push((id, value));
         bytes = rest;
     }
     if bytes.is_empty() { Ok(splits) } else { Err(invalid("there is more than its splits")) }

@@ -7,6 +7,8 @@
 
 mod file;
 mod generator;
+#[cfg(feature = "cli")]
+pub(crate) mod position;
 mod socket;
 
 pub use file::{BadLine, BadLines, Csv, FilePosition, FileReader, FileSource, FileSplit};

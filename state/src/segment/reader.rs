@@ -12,6 +12,38 @@ use super::{
 const SEGMENT: &str = "read a segment";
 const BLOCK: &str = "read a block of a segment";
 
+/// The head of a segment: what stands in front of its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHead {
+    /// What the segment says of itself.
+    pub header: SegmentHeader,
+    /// How many blocks follow.
+    pub blocks: u32,
+    /// How many bytes they have together.
+    pub body_bytes: u64,
+}
+
+impl SegmentHead {
+    /// Bytes of a head.
+    pub const BYTES: usize = SEGMENT_HEAD;
+
+    /// Reads a head.
+    ///
+    /// # Errors
+    /// The bytes are none, or of a later version.
+    pub fn read(head: &[u8; SEGMENT_HEAD]) -> Result<Self, SegmentError> {
+        magic(SEGMENT, head, SEGMENT_MAGIC)?;
+        checksum(SEGMENT, head)?;
+        version(SEGMENT, head)?;
+        let header = SegmentHeader {
+            core: u32_at(head, 8),
+            number: u64_at(head, 16),
+            epoch: u64_at(head, 24),
+        };
+        Ok(Self { header, blocks: u32_at(head, 12), body_bytes: u64_at(head, 32) })
+    }
+}
+
 /// A segment whose head is right and whose length is the one that the head says.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentReader<'a> {
@@ -26,23 +58,15 @@ impl<'a> SegmentReader<'a> {
     /// # Errors
     /// They are none, or of a later version.
     pub fn new(bytes: &'a [u8]) -> Result<Self, SegmentError> {
-        let Some((head, body)) = bytes.split_at_checked(SEGMENT_HEAD) else {
+        let Some((head, body)) = bytes.split_first_chunk() else {
             return Err(damaged(SEGMENT, format!("{} bytes are less than a head", bytes.len())));
         };
-        magic(SEGMENT, head, SEGMENT_MAGIC)?;
-        checksum(SEGMENT, head)?;
-        version(SEGMENT, head)?;
-        let length = u64_at(head, 32);
-        if length != body.len() as u64 {
-            let found = format!("{} bytes of blocks where the head says {length}", body.len());
+        let SegmentHead { header, blocks, body_bytes } = SegmentHead::read(head)?;
+        if body_bytes != body.len() as u64 {
+            let found = format!("{} bytes of blocks where the head says {body_bytes}", body.len());
             return Err(damaged(SEGMENT, found));
         }
-        let header = SegmentHeader {
-            core: u32_at(head, 8),
-            number: u64_at(head, 16),
-            epoch: u64_at(head, 24),
-        };
-        Ok(Self { header, count: u32_at(head, 12), body })
+        Ok(Self { header, count: blocks, body })
     }
 
     /// What the segment says of itself.
@@ -96,18 +120,31 @@ pub struct BlockReader<'a> {
 }
 
 impl<'a> BlockReader<'a> {
+    /// Bytes of a block's head.
+    pub const HEAD_BYTES: usize = BLOCK_HEAD;
+
+    /// How many bytes a block has, head included, by its head: for who reads block by block. The
+    /// head is not checked further until the block is [read](Self::read).
+    ///
+    /// # Errors
+    /// It is no head of a block.
+    pub fn bytes_by(head: &[u8; BLOCK_HEAD]) -> Result<u64, SegmentError> {
+        magic(BLOCK, head, BLOCK_MAGIC)?;
+        let (name, ops) = (u32_at(head, 8), u32_at(head, 12));
+        Ok(BLOCK_HEAD as u64 + u64::from(name) + u64::from(ops) + CHECKSUM as u64)
+    }
+
     /// Reads a block off the front of `bytes`.
     ///
     /// # Errors
     /// There is none, or one of a later version.
     pub fn read(bytes: &mut &'a [u8]) -> Result<Self, SegmentError> {
         let all = *bytes;
-        let Some((head, rest)) = all.split_at_checked(BLOCK_HEAD) else {
+        let Some((head, rest)) = all.split_first_chunk() else {
             return Err(damaged(BLOCK, format!("{} bytes are less than a head", all.len())));
         };
-        magic(BLOCK, head, BLOCK_MAGIC)?;
+        let length = Self::bytes_by(head)?;
         let (name, ops) = (u32_at(head, 8), u32_at(head, 12));
-        let length = BLOCK_HEAD as u64 + u64::from(name) + u64::from(ops) + CHECKSUM as u64;
         if length > all.len() as u64 {
             let found = format!("{} bytes where the head says {length}", all.len());
             return Err(damaged(BLOCK, found));
@@ -177,6 +214,16 @@ impl<'a> BlockReader<'a> {
     /// How many operations it has.
     pub fn len(&self) -> usize {
         self.puts as usize + self.tombstones as usize
+    }
+
+    /// How many of them remove a key.
+    pub fn tombstones(&self) -> usize {
+        self.tombstones as usize
+    }
+
+    /// Bytes of its operations.
+    pub fn op_bytes(&self) -> usize {
+        self.ops.len()
     }
 
     /// Whether it has none.
