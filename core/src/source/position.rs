@@ -5,7 +5,13 @@
 
 use thalweg_state::State;
 
-use super::{FilePosition, FileSplit, GeneratorSplit};
+use super::{FilePosition, GeneratorSplit};
+
+/// What a parser keeps takes so many bytes at the most, what it refers to aside.
+const PARSER_BYTES_MAX: usize = 256;
+
+/// Archived positions stand at multiples of this.
+const ALIGN: usize = 8;
 
 /// Says where a split stands; `None`: its source is none of the shipped ones.
 pub(crate) fn describe(number: u32, value: &[u8]) -> Option<String> {
@@ -29,23 +35,24 @@ pub(crate) fn describe(number: u32, value: &[u8]) -> Option<String> {
     }
 }
 
-/// A file's position with what one of the shipped parsers keeps.
+/// A file's position, whatever its parser keeps: that stands behind it in the archive, with what
+/// it refers to in front.
 fn file(value: &[u8]) -> Option<FilePosition> {
-    let csv = || FileSplit::<Vec<String>>::decode(value).ok().map(|split| split.0);
-    let lines = || FileSplit::<(String, u64)>::decode(value).ok().map(|split| split.0);
-    let json = || FileSplit::<()>::decode(value).ok().map(|split| split.0);
     let is_plain = |position: &FilePosition| {
         let FilePosition { path, offset, head_bytes, lines, .. } = position;
         let text = !path.is_empty() && !path.chars().any(char::is_control);
         text && lines <= offset && (*head_bytes > 0 || *offset == 0)
     };
-    let forms: [&dyn Fn() -> Option<FilePosition>; 3] = [&csv, &lines, &json];
-    forms.iter().find_map(|form| form().filter(is_plain))
+    let ends =
+        (0..=PARSER_BYTES_MAX).step_by(ALIGN).map_while(|kept| value.len().checked_sub(kept));
+    let mut found = ends.filter_map(|end| FilePosition::decode(&value[..end]).ok());
+    found.find(is_plain)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::FileSplit;
 
     fn archive<S: State>(value: &S) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -69,6 +76,10 @@ mod tests {
         assert_eq!(describe(0, &archive(&csv)).unwrap(), told);
         let lines: FileSplit<(String, u64)> = (position.clone(), ("data/a.csv".to_owned(), 70));
         assert_eq!(describe(0, &archive(&lines)).unwrap(), told);
+        type Own = (Vec<String>, Option<(u64, String)>, u32);
+        let own: FileSplit<Own> =
+            (position.clone(), (vec!["a".repeat(70)], Some((7, "b".repeat(90))), 3));
+        assert_eq!(describe(0, &archive(&own)).unwrap(), told);
         let json: FileSplit<()> = (position, ());
         assert_eq!(describe(0, &archive(&json)).unwrap(), told);
         let generator: GeneratorSplit = (1, 2, 41);
