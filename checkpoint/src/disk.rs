@@ -70,8 +70,8 @@ impl NewFile {
         Ok(Self::of(path.to_owned(), file))
     }
 
-    /// As [`NewFile::create`], for writes that go past the page cache: of aligned memory, in multiples
-    /// of its alignment.
+    /// As [`NewFile::create`], for writes that go past the page cache: of aligned memory, in
+    /// multiples of its alignment.
     pub fn create_direct(path: &Path) -> io::Result<Self> {
         let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
         let mut options = OpenOptions::new();

@@ -43,7 +43,8 @@ pub trait Store: Send {
     /// Reads an object; `None` if there is none.
     fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Reads `bytes` of an object from `offset` on, fewer if it ends before; `None` if there is none.
+    /// Reads `bytes` of an object from `offset` on, fewer if it ends before; `None` if there is
+    /// none.
     fn get_range(&self, path: &str, offset: u64, bytes: u64)
     -> Result<Option<Vec<u8>>, StoreError>;
 

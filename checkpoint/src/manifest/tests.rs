@@ -88,7 +88,8 @@ fn its_json_is_for_readers_of_other_languages() {
         r#""format":1"#,
         r#""kind":"checkpoint""#,
         r#""graph_digest":"000000000000feed""#,
-        r#""path":"fraud-1/att-1/node-0/82.pack","offset":3,"bytes":10,"checksum":"0000000000000052""#,
+        r#""path":"fraud-1/att-1/node-0/82.pack","offset":3,"bytes":10,"#,
+        r#""checksum":"0000000000000052""#,
         r#""start":"00ff""#,
     ] {
         assert!(text.contains(piece), "{piece} is not in {text}");

@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded};
+use rustix::net::{Shutdown, shutdown};
 
 use super::{Answer, Checkpoints, JobStatus, LINE_MAX, Request, SOCKET};
 use crate::runtime::{SideCpus, WatchLine};
@@ -47,7 +48,10 @@ pub(crate) struct Counts {
 /// The socket of a run, over all of its attempts.
 pub(crate) struct Console {
     shared: Arc<Shared>,
+    listener: Arc<UnixListener>,
     path: PathBuf,
+    /// The socket's file: another process may put its own in the place.
+    inode: u64,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -75,7 +79,9 @@ impl Console {
         let _ = std::fs::remove_file(&aside);
         let listener = UnixListener::bind(&aside)?;
         std::fs::set_permissions(&aside, Permissions::from_mode(0o600))?;
+        let inode = std::fs::metadata(&aside)?.ino();
         std::fs::rename(&aside, &path)?;
+        let listener = Arc::new(listener);
         let clock = MachineClock::new();
         let shared = Arc::new(Shared {
             status: Mutex::new(status),
@@ -85,13 +91,13 @@ impl Console {
             connections: AtomicUsize::new(0),
             over: AtomicBool::new(false),
         });
-        let server = Arc::clone(&shared);
+        let (server, own) = (Arc::clone(&shared), Arc::clone(&listener));
         let body = move || {
             cpus.settle();
-            server.serve(&listener);
+            server.serve(&own);
         };
         let thread = std::thread::Builder::new().name("console".into()).spawn(body)?;
-        Ok(Self { shared, path, thread: Some(thread) })
+        Ok(Self { shared, listener, path, inode, thread: Some(thread) })
     }
 
     /// An attempt begins: it answers from now on.
@@ -119,7 +125,7 @@ impl Drop for Console {
         self.detach();
         self.shared.over.store(true, Ordering::SeqCst);
         // The listening thread looks up.
-        let _ = UnixStream::connect(&self.path);
+        let _ = shutdown(&*self.listener, Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -129,7 +135,9 @@ impl Drop for Console {
             }
             std::thread::sleep(LINGER);
         }
-        let _ = std::fs::remove_file(&self.path);
+        if std::fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = std::fs::remove_file(&self.path);
+        }
         if let Some(directory) = self.path.parent() {
             // Stays if something else is kept there.
             let _ = std::fs::remove_dir(directory);

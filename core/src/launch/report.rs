@@ -209,11 +209,8 @@ pub(super) fn text(ran: &Ran<'_>, summary: &Summary, verbose: bool) -> String {
     if !summary.hiccups.is_empty() {
         line("hiccups", spread(&summary.hiccups, &QUANTILES[4..]));
     }
-    if let Some(checkpoints) = running::summarized(&summary.checkpoints) {
-        line("checkpoints", checkpoints);
-        if verbose {
-            running::detailed(&summary.checkpoints).into_iter().for_each(|row| line("", row));
-        }
+    for (name, words) in running::summarized(&summary.checkpoints, verbose) {
+        line(name, words);
     }
     if let Some(peak) = peak_rss_bytes() {
         line("memory", format!("{} at the peak", figures::bytes(peak)));

@@ -9,7 +9,9 @@ use serde_json::json;
 use super::cli::{JobVerb, ListVerb};
 use super::{Context, figures};
 use crate::config::state_home;
-use crate::console::{Answer, CheckpointStatus, JobStatus, Refused, Request, SOCKET, ask, find};
+use crate::console::{
+    Answer, CheckpointStatus, Checkpoints, JobStatus, Refused, Request, SOCKET, ask, find,
+};
 use crate::error::Kind;
 use crate::{Error, Result};
 
@@ -222,30 +224,25 @@ fn checkpoint_row(it: &CheckpointStatus) -> Vec<String> {
     ]
 }
 
-/// The checkpoints of a run in a line of its summary.
-pub(super) fn summarized(checkpoints: &crate::console::Checkpoints) -> Option<String> {
+/// The checkpoints of a run: a line of its summary, and with `verbose` one for each.
+pub(super) fn summarized(
+    checkpoints: &Checkpoints,
+    verbose: bool,
+) -> impl Iterator<Item = (&'static str, String)> {
     let complete = || checkpoints.newest.iter().filter(|it| it.failure.is_none());
-    if checkpoints.completed + checkpoints.failed == 0 {
-        return None;
-    }
     let mut took: Vec<u64> = complete().map(|it| it.duration_ms).collect();
     took.sort_unstable();
-    let of = |at: usize| took.get(at).map_or(0, |ms| ms * 1_000_000);
+    let of = |at: usize| figures::nanos(took.get(at).map_or(0, |ms| ms * 1_000_000));
     let (middle, most) = (of(took.len() / 2), of(took.len().saturating_sub(1)));
-    let pause = complete().map(|it| it.pause_us * 1_000).max().unwrap_or(0);
-    Some(format!(
-        "{} complete, {} failed, p50 {}, max {}, longest pause {}",
-        checkpoints.completed,
-        checkpoints.failed,
-        figures::nanos(middle),
-        figures::nanos(most),
-        figures::nanos(pause),
-    ))
-}
-
-/// The rows of a run's checkpoints, tabulated by hand: they go into a text.
-pub(super) fn detailed(checkpoints: &crate::console::Checkpoints) -> Vec<String> {
-    let header = CHECKPOINT_HEADER.map(str::to_lowercase).join(" | ");
-    let rows = checkpoints.newest.iter().map(|it| checkpoint_row(it).join(" | "));
-    std::iter::once(header).chain(rows).collect()
+    let pause = figures::nanos(complete().map(|it| it.pause_us * 1_000).max().unwrap_or(0));
+    let (completed, failed) = (checkpoints.completed, checkpoints.failed);
+    let whole = format!(
+        "{completed} complete, {failed} failed, p50 {middle}, max {most}, longest pause {pause}"
+    );
+    let each = checkpoints.newest.iter().map(|it| ("", checkpoint_row(it).join(" | ")));
+    let header = ("", CHECKPOINT_HEADER.map(str::to_lowercase).join(" | "));
+    let each = std::iter::once(header).chain(each).filter(|_| verbose);
+    let all = std::iter::once(("checkpoints", whole)).chain(each);
+    let all: Vec<_> = all.filter(|_| completed + failed > 0).collect();
+    all.into_iter()
 }

@@ -85,8 +85,8 @@ impl SideCpus {
         }
     }
 
-    /// As [`SideCpus::settle`], for a thread that sleeps most of the time and is waited for: it does
-    /// not step back.
+    /// As [`SideCpus::settle`], for a thread that sleeps most of the time and is waited for: it
+    /// does not step back.
     pub(crate) fn spread(&self) {
         let mut set = rustix::thread::CpuSet::new();
         self.cpus.iter().for_each(|cpu| set.set(*cpu));

@@ -13,8 +13,8 @@ use crate::{Error, Result};
 pub trait Journalled {
     /// Whether a segment may hold all of it, changed or not.
     fn can_tell_all(&self) -> bool;
-    /// Ends the core's epoch: what changes later belongs to the next one. The segment will hold what
-    /// has changed, or `all` there is. Moves no row.
+    /// Ends the core's epoch: what changes later belongs to the next one. The segment will hold
+    /// what has changed, or `all` there is. Moves no row.
     fn end_segment(&mut self, all: bool);
     /// Encodes rows for the epoch that ended, at most `rows`, by which that goes down;
     /// true if none is left.

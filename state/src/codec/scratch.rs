@@ -1,7 +1,7 @@
 //! Scratch memory that is acquired by the first value that needs it.
 //!
-//! Most values own nothing outside themselves and need none; to acquire an arena for each would take
-//! longer than to encode it.
+//! Most values own nothing outside themselves and need none; to acquire an arena for each would
+//! take longer than to encode it.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -34,8 +34,8 @@ impl<'a> Scratch<'a> {
     }
 }
 
-// SAFETY: both calls are those of the handle of an arena, which fulfils the contract; it is acquired
-// once and lives as long as `self`.
+// SAFETY: both calls are those of the handle of an arena, which fulfils the contract; it is
+// acquired once and lives as long as `self`.
 unsafe impl<'a, E> Allocator<E> for Scratch<'a>
 where
     ArenaHandle<'a>: Allocator<E>,

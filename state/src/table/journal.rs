@@ -207,8 +207,8 @@ impl<K: Key, V> Table<K, V> {
         self.journal.as_ref().map_or(0, |journal| journal.bytes())
     }
 
-    /// Ends `epoch`: later changes belong to a later one. Sets aside what changed, or `all` entries,
-    /// changed or not: of a table without a cold tier only.
+    /// Ends `epoch`: later changes belong to a later one. Sets aside what changed, or `all`
+    /// entries, changed or not: of a table without a cold tier only.
     ///
     /// # Panics
     /// If the blocks of the epoch before were not taken.
@@ -260,8 +260,8 @@ impl<K: Key, V> Table<K, V> {
         journal.closing.as_ref().is_none_or(|closing| closing.changed.0.is_empty())
     }
 
-    /// Encodes an entry with this hash that changed in `epoch`, if there is one left: each has put the
-    /// hash on the list.
+    /// Encodes an entry with this hash that changed in `epoch`, if there is one left: each has put
+    /// the hash on the list.
     fn encode_one(&mut self, hash: u64, epoch: u64, journal: &mut Journal<K, V>) {
         if let Some(old) = &self.old {
             let (cursor, count) = (old.cursor, old.lines.count());

@@ -32,6 +32,7 @@ const UNSAFE: &[&str] = &[
     "net/src/batch",
     "net/src/ring",
     "net/src/uring",
+    "state/src/codec/scratch",
     "state/src/table",
     "core/src/launch/cpu",
     "bench/src/handwritten",

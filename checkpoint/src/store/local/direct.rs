@@ -18,8 +18,8 @@ const CHUNK: usize = 1 << 20;
 /// Offset, length and address are multiples of this, which all file systems accept.
 const ALIGNMENT: usize = 4096;
 
-/// Writes the pieces into a file that it creates, which the caller makes durable; `None` if the file
-/// system only writes through its cache, and then no file is left.
+/// Writes the pieces into a file that it creates, which the caller makes durable; `None` if the
+/// file system only writes through its cache, and then no file is left.
 pub(super) fn write(path: &Path, pieces: &[&[u8]]) -> io::Result<Option<NewFile>> {
     let mut file = match NewFile::create_direct(path) {
         Err(error) if is_refusal(&error) => return Ok(None),

@@ -57,8 +57,8 @@ pub(super) const CHECKPOINT: &[Key] = &[
         Duration,
         "0",
         Effect::Works,
-        "How long what was read is worked off, with silent sources, before the rest is recorded; `0`: \
-         it is recorded at once.",
+        "How long what was read is worked off, with silent sources, before the rest is recorded; \
+         `0`: it is recorded at once.",
         &[flink("execution.checkpointing.aligned-checkpoint-timeout")],
     ),
     key(

@@ -47,7 +47,8 @@ pub(super) fn of(found: &Found, seen: &Examined, key_groups: bool) -> Value {
 fn core(entry: &CoreEntry) -> Value {
     let files = std::iter::once(&entry.part).chain(&entry.files).map(|file| {
         let checksum = format!("{:016x}", file.checksum);
-        json!({ "path": file.path, "offset": file.offset, "bytes": file.bytes, "checksum": checksum })
+        let (path, offset, bytes) = (&file.path, file.offset, file.bytes);
+        json!({ "path": path, "offset": offset, "bytes": bytes, "checksum": checksum })
     });
     json!({
         "core": entry.core,

@@ -28,9 +28,9 @@ impl MergeLimits {
     /// Which of the segments with these sizes, the oldest first, are to become one.
     ///
     /// All of them once what changed since is twice the first: state is rewritten for every two
-    /// times that its size has changed. Else, if they are too many, so many neighbours that they are
-    /// few enough then, a quarter of the highest number at least: those that are smallest together,
-    /// so that a large one is rarely rewritten.
+    /// times that its size has changed. Else, if they are too many, so many neighbours that they
+    /// are few enough then, a quarter of the highest number at least: those that are smallest
+    /// together, so that a large one is rarely rewritten.
     pub(super) fn choose(self, sizes: &[u64]) -> Option<Range<usize>> {
         let (first, behind) = sizes.split_first()?;
         let bytes: u64 = behind.iter().sum();

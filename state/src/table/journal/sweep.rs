@@ -1,8 +1,8 @@
 //! Encoding an epoch in the order of lines, where that is cheaper than going by its list: most
 //! entries have changed, or all are wanted.
 //!
-//! A rehash or a removal may bring entries past the sweep: those are encoded as they move. In a sweep
-//! over all entries one may be encoded twice, as it was.
+//! A rehash or a removal may bring entries past the sweep: those are encoded as they move. In a
+//! sweep over all entries one may be encoded twice, as it was.
 
 use std::ops::Range;
 
@@ -108,7 +108,8 @@ impl<K: Key, V> Table<K, V> {
         journal: &mut Journal<K, V>,
         rows: &mut usize,
     ) -> usize {
-        let end = lines.end.min(lines.start + *rows * LINES_PER_ROW);
+        let most = lines.start.saturating_add(rows.saturating_mul(LINES_PER_ROW));
+        let end = lines.end.min(most);
         for index in lines.start..end {
             if self.encode_swept(Place { index, in_old }, journal) {
                 *rows -= 1;
@@ -137,8 +138,8 @@ impl<K: Key, V> Table<K, V> {
         true
     }
 
-    /// A line is about to be closed, and those behind it move up: encodes those that would move past
-    /// the sweep.
+    /// A line is about to be closed, and those behind it move up: encodes those that would move
+    /// past the sweep.
     pub(in crate::table) fn note_close(&mut self, hole: usize) {
         let closing = self.journal.as_ref().and_then(|journal| journal.closing.as_ref());
         let Some(Sweep { at: At::Own(at), .. }) = closing.and_then(|closing| closing.sweep) else {
