@@ -11,6 +11,20 @@ pub use clock::{Clock, MachineClock, ManualClock};
 pub use strategy::WatermarkStrategy;
 pub(crate) use strategy::{Emission, Generator};
 
+/// Waits so long, or until `over` says that there is no need; returns what it says.
+#[allow(clippy::disallowed_methods, reason = "this is the rim")]
+pub(crate) fn pause_until(delay_ms: u64, over: impl Fn() -> bool) -> bool {
+    let clock = MachineClock::new();
+    while !over() {
+        let left = delay_ms.saturating_mul(1_000_000).saturating_sub(clock.nanos());
+        if left == 0 {
+            return false;
+        }
+        std::thread::sleep(std::time::Duration::from_nanos(left.min(50_000_000)));
+    }
+    true
+}
+
 /// Milliseconds since the epoch.
 pub type Timestamp = i64;
 

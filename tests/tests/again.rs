@@ -2,6 +2,7 @@
 //! beginning.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -78,6 +79,66 @@ fn a_supervised_job_survives_its_processes_and_heeds_a_signal() {
     let differences = Differences::of_all(&expected, &found);
     assert!(differences.is_none(), "{differences:?}");
     [reference, supervised].into_iter().for_each(Place::remove);
+}
+
+/// Runs a verb in a job's directory; the exit code and what it said.
+fn verb(place: &Place, words: &[&str]) -> (Option<i32>, String) {
+    let program = env!("CARGO_BIN_EXE_job");
+    let mut command = Command::new(program);
+    command.args(words).args(["-D", "data.dir=data"]).current_dir(place.folder());
+    let Output { status, stdout, stderr } = command.output().expect("the program of the jobs");
+    let text = [stdout, stderr].concat();
+    (status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn a_job_is_asked_stopped_and_cancelled() {
+    let _cores = cores();
+    let slow = words(CHECKPOINTS, &["--rate", "20000"]);
+    let mut place = place("asked", &slow);
+    let mut running = place.start();
+    wait_until("a checkpoint is complete", PATIENCE, || place.completed() > 0);
+    let (code, listed) = verb(&place, &["list"]);
+    assert!(code == Some(0) && listed.contains("fraud-p\trunning"), "{listed}");
+    let (code, said) = verb(&place, &["checkpoint", "trigger", "fraud-p"]);
+    assert!(code == Some(0) && said.contains("completed. Path: checkpoints/"), "{said}");
+    let (code, said) = verb(&place, &["stop", "fraud-p"]);
+    assert!(code == Some(0) && said.contains("Stopped job "), "{said}");
+    let Ended { status, said } = running.wait();
+    assert!(status.success() && said.contains("stopped in order"), "{said}");
+    assert!(!place.history().is_finished() && place.committed().hidden().is_empty());
+    // Nothing was in flight, and what was read is committed.
+    let stopped = place.committed().sequences();
+
+    running = place.start();
+    let complete = place.completed();
+    wait_until("another is complete", PATIENCE, || place.completed() > complete);
+    let (code, said) = verb(&place, &["cancel", "fraud-p"]);
+    assert!(code == Some(0) && said.contains("Cancelled job "), "{said}");
+    assert_eq!(running.wait().status.code(), Some(8));
+    assert!(Differences::so_far(&place.committed().sequences(), &stopped).is_none());
+    assert!(place.committed().hidden().is_empty(), "{:?}", place.committed().hidden());
+    assert_eq!(place.history().next(), 0, "its checkpoints are deleted");
+    let (code, said) = verb(&place, &["cancel", "fraud-p"]);
+    assert!(code == Some(3) && said.contains("no job \"fraud-p\" runs"), "{said}");
+    place.remove();
+}
+
+#[test]
+fn a_job_that_waits_to_start_again_heeds_a_stop() {
+    let _cores = cores();
+    // No checkpoint is as quick as that, and none may fail.
+    let options = ["-D", "checkpoint.timeout=1ms", "-D", "restart.initial-delay=10m"];
+    let options = [CHECKPOINTS, &options].concat();
+    let mut place = place("waits", &words(&options, &["--rate", "20000"]));
+    let running = place.start();
+    let waits = || running.said().contains("the attempt has failed and is repeated");
+    wait_until("an attempt has failed", PATIENCE, waits);
+    let (code, said) = verb(&place, &["stop", "fraud-p"]);
+    assert!(code == Some(0) && said.contains("Stopped job "), "{said}");
+    let Ended { status, said } = running.wait();
+    assert!(status.success() && said.contains("stopped in order"), "{said}");
+    place.remove();
 }
 
 #[test]

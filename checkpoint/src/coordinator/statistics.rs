@@ -41,6 +41,7 @@ pub struct Statistics {
     newest: VecDeque<Statistic>,
     completed_count: u64,
     failed_count: u64,
+    committed_count: u64,
 }
 
 impl Statistics {
@@ -59,11 +60,17 @@ impl Statistics {
         self.failed_count
     }
 
+    /// Rises whenever something here changes.
+    pub fn changes(&self) -> u64 {
+        self.completed_count + self.failed_count + self.committed_count
+    }
+
     /// Every core has made visible what the newest complete checkpoint holds.
     pub(super) fn committed(&mut self, checkpoint: u64, commit_ms: u64) {
         let newest = self.newest.iter_mut().rev().find(|it| it.id == checkpoint);
         if let Some(newest) = newest.filter(|it| it.commit_ms.is_none()) {
             newest.commit_ms = Some(commit_ms);
+            self.committed_count += 1;
         }
     }
 

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use rustix::net::{Shutdown, shutdown};
 
 use super::{Answer, Checkpoints, JobStatus, LINE_MAX, Request, SOCKET};
-use crate::runtime::{SideCpus, WatchLine};
-use crate::time::{Clock, MachineClock};
+use crate::runtime::{SideCpus, Stopped, WatchLine};
+use crate::time::{Clock, MachineClock, pause_until};
 
 /// How long a stranger may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,16 +26,17 @@ const COUNTING: Duration = Duration::from_secs(2);
 /// Connections that are answered at once; more are closed.
 const CONNECTIONS_MAX: usize = 16;
 
-/// Pauses of the end, and how many: answers that are on their way get to their readers.
-const LINGER: Duration = Duration::from_millis(5);
-const LINGERS_MAX: u32 = 200;
+/// How long the end waits until answers that are on their way are with their readers.
+const LINGER_MS: u64 = 1_000;
+
+/// The pause before connections are taken again after one failed.
+const PAUSE_MS: u64 = 100;
 
 /// What an attempt is asked; the answer goes back on the line.
 pub(crate) enum Asked {
     Counts(Sender<Counts>),
     Checkpoint(Sender<Result<u64, String>>),
-    Stop(Sender<Result<(), String>>),
-    Cancel(Sender<Result<(), String>>),
+    End(Stopped, Sender<Result<(), String>>),
 }
 
 /// What an attempt has done.
@@ -58,6 +59,8 @@ pub(crate) struct Console {
 struct Shared {
     status: Mutex<JobStatus>,
     line: Mutex<Option<WatchLine>>,
+    /// Who wants the job to end, and came between two attempts.
+    waiting: Mutex<Option<(Stopped, Sender<Result<(), String>>)>>,
     clock: MachineClock,
     started: u64,
     connections: AtomicUsize,
@@ -86,6 +89,7 @@ impl Console {
         let shared = Arc::new(Shared {
             status: Mutex::new(status),
             line: Mutex::new(None),
+            waiting: Mutex::new(None),
             started: clock.nanos(),
             clock,
             connections: AtomicUsize::new(0),
@@ -102,7 +106,12 @@ impl Console {
 
     /// An attempt begins: it answers from now on.
     pub(crate) fn attach(&self, attempt: u64, line: WatchLine) {
-        *lock(&self.shared.line) = Some(line);
+        let mut own = lock(&self.shared.line);
+        if let Some((how, asker)) = lock(&self.shared.waiting).take() {
+            line.ask(Asked::End(how, asker));
+        }
+        *own = Some(line);
+        drop(own);
         let mut status = lock(&self.shared.status);
         (status.attempt, status.state) = (attempt, "running".to_owned());
     }
@@ -113,6 +122,16 @@ impl Console {
         lock(&self.shared.status).state = "restarting".to_owned();
     }
 
+    /// Whether somebody wants the job to end while no attempt runs.
+    pub(crate) fn is_waited_on(&self) -> bool {
+        lock(&self.shared.waiting).is_some()
+    }
+
+    /// Who that is.
+    pub(crate) fn take_waiting(&self) -> Option<(Stopped, Sender<Result<(), String>>)> {
+        lock(&self.shared.waiting).take()
+    }
+
     /// Where the keeper of checkpoints leaves what it has done.
     pub(crate) fn board(&self) -> Board {
         Board(Arc::clone(&self.shared))
@@ -120,21 +139,16 @@ impl Console {
 }
 
 impl Drop for Console {
-    #[allow(clippy::disallowed_methods, reason = "this is the rim")]
     fn drop(&mut self) {
         self.detach();
+        lock(&self.shared.waiting).take();
         self.shared.over.store(true, Ordering::SeqCst);
         // The listening thread looks up.
         let _ = shutdown(&*self.listener, Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        for _ in 0..LINGERS_MAX {
-            if self.shared.connections.load(Ordering::SeqCst) == 0 {
-                break;
-            }
-            std::thread::sleep(LINGER);
-        }
+        pause_until(LINGER_MS, || self.shared.connections.load(Ordering::SeqCst) == 0);
         if std::fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -162,7 +176,11 @@ impl Shared {
             if self.over.load(Ordering::SeqCst) {
                 return;
             }
-            let Ok(stream) = stream else { continue };
+            let Ok(stream) = stream else {
+                // No descriptor is left, say: it would fail again at once.
+                pause_until(PAUSE_MS, || self.over.load(Ordering::SeqCst));
+                continue;
+            };
             if self.connections.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS_MAX {
                 self.connections.fetch_sub(1, Ordering::SeqCst);
                 continue;
@@ -200,27 +218,29 @@ impl Shared {
     fn carry_out(&self, request: Request) -> Answer {
         match request {
             Request::Status => Answer::Status(Box::new(self.status())),
-            Request::Checkpoint => match self.ask(Asked::Checkpoint) {
-                Ok(checkpoint) => Answer::Checkpoint(checkpoint),
-                Err(why) => Answer::Refused(why),
-            },
-            Request::Stop => Self::ended(self.ask(Asked::Stop)),
-            Request::Cancel => Self::ended(self.ask(Asked::Cancel)),
+            Request::Checkpoint => self.checkpoint(),
+            Request::Stop => self.end(Stopped::Stop),
+            Request::Cancel => self.end(Stopped::Cancel),
         }
     }
 
-    fn ended(answer: Result<(), String>) -> Answer {
-        answer.map_or_else(Answer::Refused, |()| Answer::Ended)
+    fn checkpoint(&self) -> Answer {
+        let (sender, answer) = bounded(1);
+        match &*lock(&self.line) {
+            Some(line) => line.ask(Asked::Checkpoint(sender)),
+            None => return Answer::Refused("it is between two attempts: try again".to_owned()),
+        }
+        heard(&answer).map_or_else(Answer::Refused, Answer::Checkpoint)
     }
 
-    /// Asks the attempt and waits for what it says.
-    fn ask<T>(&self, asked: fn(Sender<Result<T, String>>) -> Asked) -> Result<T, String> {
+    /// Ends the attempt, or the wait for the next one.
+    fn end(&self, how: Stopped) -> Answer {
         let (sender, answer) = bounded(1);
-        let line = lock(&self.line).clone();
-        let line = line.ok_or("it is between two attempts: try again")?;
-        line.ask(asked(sender));
-        drop(line);
-        answer.recv().unwrap_or_else(|_| Err("its attempt has ended meanwhile".to_owned()))
+        match &*lock(&self.line) {
+            Some(line) => line.ask(Asked::End(how, sender)),
+            None => *lock(&self.waiting) = Some((how, sender)),
+        }
+        heard(&answer).map_or_else(Answer::Refused, |()| Answer::Ended)
     }
 
     fn status(&self) -> JobStatus {
@@ -237,4 +257,9 @@ impl Shared {
         let Counts { records_in, records_out } = counts;
         JobStatus { up_ms, records_in, records_out, ..lock(&self.status).clone() }
     }
+}
+
+/// What an attempt says; it may end before it says anything.
+fn heard<T>(answer: &Receiver<Result<T, String>>) -> Result<T, String> {
+    answer.recv().unwrap_or_else(|_| Err("its attempt has ended meanwhile".to_owned()))
 }

@@ -129,7 +129,13 @@ impl Keeper {
     /// same, and an older checkpoint has to do.
     pub fn stop(&mut self, now_ms: u64, drain: bool) -> Vec<Action> {
         self.stopping = Stopping::Asked { drain };
-        self.event(now_ms, Event::TriggerNow { token: STOP, kind: Kind::Checkpoint })
+        let mut actions =
+            self.event(now_ms, Event::TriggerNow { token: STOP, kind: Kind::Checkpoint });
+        // Who asked to drain before, and waits for a sink that stands still, waits no longer.
+        if let Some(draining) = self.draining.take_if(|draining| draining.keep && !drain) {
+            self.cut(&draining.trigger, &mut actions);
+        }
+        actions
     }
 
     /// Somebody asks for a checkpoint; [`Action::Answer`] carries the token.

@@ -4,12 +4,6 @@
 //! is there for what ends a process: SIGKILL, no memory, a crash in foreign code. The child is the
 //! same command line; it goes on from the newest complete checkpoint.
 
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
 use rustix::fd::OwnedFd;
 use rustix::process::{
     Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal,
@@ -17,9 +11,13 @@ use rustix::process::{
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thalweg_checkpoint::restart::{Decision, Restarts, Strategy};
 
-use crate::time::{Clock, MachineClock};
+use crate::time::{Clock, MachineClock, pause_until};
 use crate::{Error, Result};
 
 /// What tells a child that it is one: the job's id, whether it goes on with what an earlier child
@@ -71,9 +69,10 @@ impl Child {
         let child = self.clone();
         let listen = move || {
             for signal in signals.forever() {
+                let process = child.process();
                 child.stopping.store(true, Ordering::SeqCst);
                 let signal = if signal == SIGINT { Signal::INT } else { Signal::TERM };
-                if let Some(process) = &*child.process() {
+                if let Some(process) = &*process {
                     let _ = pidfd_send_signal(process, signal);
                 }
             }
@@ -93,25 +92,21 @@ impl Child {
         let mut child = command.process_group(0).spawn().map_err(failed)?;
         let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        if self.stopping.load(Ordering::SeqCst)
-            && let Some(process) = &process
         {
-            let _ = pidfd_send_signal(process, Signal::TERM);
+            // A signal came before, or finds the process: the child gets one, not two.
+            let mut known = self.process();
+            *known = process;
+            if let Some(process) = known.as_ref().filter(|_| self.is_stopping()) {
+                let _ = pidfd_send_signal(process, Signal::TERM);
+            }
         }
-        *self.process() = process;
         let status = child.wait().map_err(failed);
         *self.process() = None;
         status
     }
 
-    #[allow(clippy::disallowed_methods, reason = "this is the rim")]
-    fn pause(&self, delay_ms: u64) {
-        for _ in 0..delay_ms.div_ceil(50) {
-            if self.stopping.load(Ordering::SeqCst) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50.min(delay_ms)));
-        }
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 }
 
@@ -129,14 +124,13 @@ pub(super) fn supervise(job_id: &str, strategy: Strategy) -> Result<i32> {
         let Some(signal) = status.signal() else { return Ok(status.code().unwrap_or(1)) };
         let nanos = clock.nanos();
         match restarts.failed(nanos / 1_000_000, (nanos % 1000) as f64 / 1000.0) {
-            Decision::RestartAfter(delay_ms) if !child.stopping.load(Ordering::SeqCst) => {
+            Decision::RestartAfter(delay_ms) if !child.is_stopping() => {
                 tracing::warn!(delay_ms, "signal {signal} has ended the job: it is started again");
-                child.pause(delay_ms);
+                if pause_until(delay_ms, || child.is_stopping()) {
+                    return Ok(128 + signal);
+                }
             }
             _ => return Ok(128 + signal),
-        }
-        if child.stopping.load(Ordering::SeqCst) {
-            return Ok(128 + signal);
         }
     }
 }

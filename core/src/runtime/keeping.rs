@@ -3,7 +3,7 @@
 
 mod later;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -74,7 +74,8 @@ impl Keeping {
             let _ = tell_line.send(line);
             let Ok(cores) = take_cores.recv() else { return Ok(Checkpoints::default()) };
             let later = Later::start(Arc::clone(&store), &job, cpus)?;
-            let (finished, failure, logged, askers) = (false, None, 0, Vec::new());
+            let (finished, failure, logged, asked, shown) = (false, None, 0, 0, 0);
+            let askers = BTreeMap::new();
             let thread = Keepers {
                 keeper,
                 store,
@@ -87,7 +88,9 @@ impl Keeping {
                 failure,
                 logged,
                 askers,
+                asked,
                 board,
+                shown,
             };
             thread.run(&ear)
         };
@@ -128,9 +131,12 @@ struct Keepers {
     failure: Option<String>,
     /// How many checkpoints were spoken of.
     logged: u64,
-    /// Who has asked for checkpoints, by token.
-    askers: Vec<Sender<Result<u64, String>>>,
+    /// Who has asked for checkpoints, by token, and how many have.
+    askers: BTreeMap<u64, Sender<Result<u64, String>>>,
+    asked: u64,
     board: Option<Board>,
+    /// What the board shows, by [`Statistics::changes`](thalweg_checkpoint::coordinator::Statistics).
+    shown: u64,
 }
 
 impl Keepers {
@@ -149,8 +155,9 @@ impl Keepers {
                 Heard::Event(ToKeeper::Report(core, report)) => self.keeper.hear(now, core, report),
                 Heard::Event(ToKeeper::Stop { drain }) => self.keeper.stop(now, drain),
                 Heard::Event(ToKeeper::Trigger(asker)) => {
-                    self.askers.push(asker);
-                    self.keeper.trigger(now, self.askers.len() as u64 - 1)
+                    self.asked += 1;
+                    self.askers.insert(self.asked, asker);
+                    self.keeper.trigger(now, self.asked)
                 }
                 Heard::Event(ToKeeper::End) | Heard::NobodyLeft => return Ok(self.checkpoints()),
                 Heard::Nothing => self.keeper.tick(now),
@@ -183,8 +190,10 @@ impl Keepers {
     /// Says what became of the last checkpoint.
     fn log_newest(&mut self) {
         let statistics = self.keeper.coordinator().statistics();
-        if let Some(board) = &self.board {
+        let changes = statistics.changes();
+        if let Some(board) = self.board.as_ref().filter(|_| changes != self.shown) {
             board.show(|checkpoints| checkpoints.update(statistics));
+            self.shown = changes;
         }
         let count = statistics.completed_count() + statistics.failed_count();
         if count == self.logged {
@@ -255,7 +264,7 @@ impl Keepers {
                 Action::Kept => self.say.say(Event::Kept),
                 Action::NotKept(reason) => self.say.say(Event::NotKept(reason)),
                 Action::Answer(token, result) => {
-                    if let Some(asker) = self.askers.get(token as usize) {
+                    if let Some(asker) = self.askers.remove(&token) {
                         let _ = asker.send(result);
                     }
                 }

@@ -286,16 +286,17 @@ impl Cuts {
         if let Some(open) = self.open.as_mut().filter(|open| encoded && open.image.is_some())
             && !std::mem::replace(&mut open.delivered, true)
         {
-            open.times.encoded = now;
             let checkpoint = open.trigger.checkpoint;
             self.tell(CutReport::Delivered(checkpoint));
         }
     }
 
-    /// A slice of the cut's work has taken so many nanoseconds.
-    pub(super) fn note_slice(&mut self, nanos: u64) {
-        if let Some(open) = &mut self.open {
-            open.times.slice = open.times.slice.max(nanos);
+    /// A slice of the cut's encoding has lasted from then to now.
+    pub(super) fn note_slice(&mut self, from: u64, now: u64) {
+        let Some(open) = &mut self.open else { return };
+        open.times.slice = open.times.slice.max(now.saturating_sub(from));
+        if self.encoding.is_none() {
+            open.times.encoded = now;
         }
     }
 

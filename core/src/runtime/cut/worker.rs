@@ -142,7 +142,7 @@ impl Worker {
             let from = self.core.refresh_nanos();
             self.encode_segment(ROWS_PER_TURN.min(self.budget))?;
             let now = self.core.refresh_nanos();
-            self.cuts.note_slice(now.saturating_sub(from));
+            self.cuts.note_slice(from, now);
             fail_point!("slice-encoded");
         }
         let now = self.core.now();

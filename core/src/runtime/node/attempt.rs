@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded, unbounded};
 use thalweg_checkpoint::coordinator::Config;
@@ -25,7 +24,7 @@ use crate::runtime::pulse::Pulse;
 use crate::runtime::scratch::Scratch;
 use crate::runtime::voice::ear;
 use crate::runtime::{SideCpus, Stopped, Summary, preflight};
-use crate::time::{Clock, MachineClock};
+use crate::time::{Clock, MachineClock, pause_until};
 use crate::{Error, Result};
 
 /// Where checkpoints go, and when they are made.
@@ -99,15 +98,7 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
             let durable = Durable { attempt, store, job_id, clock: clock.clone() };
             let (error, is_final) = match self.attempt(Some(durable))? {
                 Outcome::Ended { summary, asker } => {
-                    if summary.stopped == Some(Stopped::Cancel) && !checkpoints.retain_on_cancel {
-                        // A later run with this id begins at the beginning.
-                        if let Err(error) = local.discard(&checkpoints.job_id) {
-                            tracing::warn!("checkpoints of the cancelled job stay: {error}");
-                        }
-                        // What was sealed for them is nobody's now.
-                        self.planned.resume(u64::MAX)?;
-                    }
-                    tell(asker);
+                    self.settle(local, checkpoints, &summary, asker)?;
                     return Ok(*summary);
                 }
                 Outcome::Failed { error, is_final } => (error, is_final),
@@ -116,27 +107,54 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
             match restarts.failed(now_ms, random()? as f64 / u64::MAX as f64) {
                 Decision::RestartAfter(delay_ms) if !is_final && self.may_restart(&error) => {
                     tracing::warn!(delay_ms, "the attempt has failed and is repeated: {error}");
-                    self.pause(delay_ms);
+                    if pause_until(delay_ms, || self.is_wanted_to_end()) {
+                        return self.end_between(local, checkpoints);
+                    }
                 }
                 _ => return Err(error),
             }
         }
     }
 
+    fn is_wanted_to_end(&self) -> bool {
+        let asked = self.console.as_ref().is_some_and(Console::is_waited_on);
+        asked || self.options.stop.load(Ordering::Relaxed) != 0
+    }
+
+    /// Ends a job of which no attempt runs: its newest checkpoint is all that there is to keep.
+    fn end_between(&self, store: &LocalStore, checkpoints: &CheckpointOptions) -> Result<Summary> {
+        let signal = self.options.stop.load(Ordering::Relaxed);
+        let waiting = self.console.as_ref().and_then(Console::take_waiting);
+        let mut summary = Summary::new(&[], 0).stopped_by(signal);
+        summary.stopped = waiting.as_ref().map(|(how, _)| *how);
+        self.settle(store, checkpoints, &summary, waiting.map(|(_, asker)| asker))?;
+        Ok(summary)
+    }
+
+    /// The job has ended: removes what a cancelled one has left, and says so to who asked for it.
+    fn settle(
+        &self,
+        store: &LocalStore,
+        checkpoints: &CheckpointOptions,
+        summary: &Summary,
+        asker: Option<Sender<Result<(), String>>>,
+    ) -> Result<()> {
+        if summary.stopped == Some(Stopped::Cancel) && !checkpoints.retain_on_cancel {
+            // A later run with this id begins at the beginning.
+            if let Err(error) = store.discard(&checkpoints.job_id) {
+                tracing::warn!("checkpoints of the cancelled job stay: {error}");
+            }
+            // What was sealed for them is nobody's now.
+            self.planned.resume(u64::MAX)?;
+        }
+        tell(asker);
+        Ok(())
+    }
+
     /// Whether another attempt may fare better.
     fn may_restart(&self, error: &Error) -> bool {
         let hopeless = matches!(error.kind(), Kind::Usage | Kind::Graph | Kind::Help);
         !hopeless && self.options.stop.load(Ordering::Relaxed) == 0
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "this is the rim")]
-    fn pause(&self, delay_ms: u64) {
-        for _ in 0..delay_ms.div_ceil(50) {
-            if self.options.stop.load(Ordering::Relaxed) != 0 {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50.min(delay_ms)));
-        }
     }
 
     /// Owns the next attempt; `None` if the job has finished.

@@ -209,19 +209,19 @@ impl Watch<'_> {
                 let why = "it makes no checkpoints: run it with -D checkpoint.interval=1s";
                 let _ = asker.send(Err(why.to_owned()));
             }
-            (Asked::Stop(asker), _) if course.stopping != 0 || course.stopped.is_some() => {
+            (Asked::End(Stopped::Cancel, asker), _) => {
+                self.command(&Command::Abort);
+                course.stopped = Some((Stopped::Cancel, asker));
+            }
+            (Asked::End(_, asker), _) if course.stopping != 0 || course.stopped.is_some() => {
                 let _ = asker.send(Err("it is being stopped already".to_owned()));
             }
-            (Asked::Stop(asker), keeping) => {
+            (Asked::End(how, asker), keeping) => {
                 match keeping {
                     Some(keeping) => keeping.line.say(ToKeeper::Stop { drain: true }),
                     None => self.command(&Command::Stop),
                 }
-                course.stopped = Some((Stopped::Stop, asker));
-            }
-            (Asked::Cancel(asker), _) => {
-                self.command(&Command::Abort);
-                course.stopped = Some((Stopped::Cancel, asker));
+                course.stopped = Some((how, asker));
             }
         }
     }
@@ -246,7 +246,9 @@ impl Watch<'_> {
                 let signal = if is_over && with_checkpoints { 0 } else { stopping };
                 let mut summary = Summary::new(&reports, nanos).stopped_by(signal);
                 let is_stopped = is_stopped || !with_checkpoints;
-                summary.checkpoints = checkpoints;
+                let directory = self.options.checkpoints.as_ref().map(|it| &it.directory);
+                let directory = directory.map_or_else(String::new, |it| it.display().to_string());
+                summary.checkpoints = Checkpoints { directory, ..checkpoints };
                 summary.stopped = stopped.as_ref().filter(|_| is_stopped).map(|(how, _)| *how);
                 let asker = stopped.map(|(_, asker)| asker);
                 Outcome::Ended { summary: Box::new(summary), asker }
