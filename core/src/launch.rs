@@ -29,7 +29,7 @@ use crate::error::Kind;
 use crate::job::Args;
 use crate::nearest::nearest;
 use crate::{Error, Result};
-use cli::{Cli, Common, Verb};
+use cli::{Cli, Common, Layers, Verb};
 use terminal::Terminal;
 
 /// A job as `launch` takes it.
@@ -230,15 +230,20 @@ struct Context<'a> {
 impl Context<'_> {
     /// The configuration with the layers of this process, its notices said.
     fn configuration(&self, common: &Common) -> Result<Config> {
-        let parallelism = common.parallelism.map(|n| ("-p", "job.parallelism", n.to_string()));
+        self.layered(&common.layers, common.parallelism)
+    }
+
+    /// Likewise, for verbs that build no job.
+    fn layered(&self, layers: &Layers, parallelism: Option<usize>) -> Result<Config> {
+        let parallelism = parallelism.map(|n| ("-p", "job.parallelism", n.to_string()));
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let config = Config::load(&Sources {
             directory: std::env::current_dir().ok(),
-            file: common.config.clone(),
+            file: layers.config.clone(),
             environment,
-            definitions: common.definitions.clone(),
+            definitions: layers.definitions.clone(),
             flags: parallelism.into_iter().collect(),
         })?;
         for notice in config.notices() {

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::Context;
-use super::cli::{CheckpointVerb, Checkpoints, Common, Shelf as Place};
+use super::cli::{CheckpointVerb, Checkpoints, Shelf as Place};
 use crate::Result;
 
 impl Context<'_> {
@@ -40,9 +40,7 @@ impl Context<'_> {
         if let Some(directory) = &place.dir {
             return Ok(directory.clone());
         }
-        let (definitions, config) = (place.definitions.clone(), place.config.clone());
-        let common = Common { definitions, config, ..Common::default() };
-        Ok(self.configuration(&common)?.checkpoint_directory())
+        Ok(self.layered(&place.layers, None)?.checkpoint_directory())
     }
 }
 

@@ -80,18 +80,25 @@ pub(super) enum Verb {
     Checkpoint(Checkpoints),
 }
 
-/// What every verb that builds a job takes.
+/// Layers of the configuration that the command line adds.
 #[derive(Debug, Clone, Default, Args)]
-pub(super) struct Common {
-    /// Cores to run on [default: all that are allowed] [env: THALWEG_JOB__PARALLELISM]
-    #[arg(short, long, value_name = "N")]
-    pub(super) parallelism: Option<usize>,
+pub(super) struct Layers {
     /// Set a key of the configuration; may be repeated
     #[arg(short = 'D', value_name = "KEY=VALUE", help_heading = "Configuration")]
     pub(super) definitions: Vec<String>,
     /// Read this file instead of ./thalweg.toml
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub(super) config: Option<PathBuf>,
+}
+
+/// What every verb that builds a job takes.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Common {
+    /// Cores to run on [default: all that are allowed] [env: THALWEG_JOB__PARALLELISM]
+    #[arg(short, long, value_name = "N")]
+    pub(super) parallelism: Option<usize>,
+    #[command(flatten)]
+    pub(super) layers: Layers,
     /// Print one JSON object on standard output
     #[arg(long, help_heading = "Output")]
     pub(super) json: bool,
@@ -185,22 +192,11 @@ pub(super) struct DemoVerb {
 
 #[derive(Debug, Args)]
 pub(super) struct ListVerb {
-    #[command(flatten)]
-    pub(super) common: Listing,
     /// Print the newest checkpoints of each job with their phases, too
     #[arg(long)]
     pub(super) checkpoints: bool,
-}
-
-/// Where running jobs are looked for, and how they are printed.
-#[derive(Debug, Clone, Default, Args)]
-pub(super) struct Listing {
-    /// Set a key of the configuration, for example data.dir; may be repeated
-    #[arg(short = 'D', value_name = "KEY=VALUE", help_heading = "Configuration")]
-    pub(super) definitions: Vec<String>,
-    /// Read this file instead of ./thalweg.toml
-    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
-    pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) layers: Layers,
     /// Print one JSON object a job
     #[arg(long, help_heading = "Output")]
     pub(super) json: bool,
@@ -215,12 +211,8 @@ pub(super) struct JobVerb {
     /// Wait at most so many seconds for the answer [default: until it comes]
     #[arg(long, value_name = "SECONDS")]
     pub(super) timeout: Option<u64>,
-    /// Set a key of the configuration, for example data.dir; may be repeated
-    #[arg(short = 'D', value_name = "KEY=VALUE", help_heading = "Configuration")]
-    pub(super) definitions: Vec<String>,
-    /// Read this file instead of ./thalweg.toml
-    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
-    pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) layers: Layers,
 }
 
 impl JobVerb {
@@ -313,12 +305,8 @@ pub(super) struct Shelf {
     /// The directory of checkpoints [default: checkpoint.dir]
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
-    /// Set a key of the configuration; may be repeated
-    #[arg(short = 'D', value_name = "KEY=VALUE", help_heading = "Configuration")]
-    pub(super) definitions: Vec<String>,
-    /// Read this file instead of ./thalweg.toml
-    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
-    pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) layers: Layers,
     /// Print JSON on standard output
     #[arg(long, help_heading = "Output")]
     pub(super) json: bool,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::cli::{JobVerb, ListVerb};
+use super::cli::{JobVerb, Layers, ListVerb};
 use super::{Context, figures};
 use crate::config::state_home;
 use crate::console::{
@@ -44,9 +44,9 @@ pub(super) fn runs(data: &Path, job_id: &str) -> Option<JobStatus> {
 impl Context<'_> {
     /// Lists the jobs that run.
     pub(super) fn list(&self, verb: &ListVerb) -> Result<i32> {
-        let data = self.data_directory(&verb.common.definitions, verb.common.config.as_deref())?;
+        let data = self.data_directory(&verb.layers)?;
         let jobs = running(&data);
-        if verb.common.json {
+        if verb.json {
             let lines = jobs.iter().map(|job| json!(job.status).to_string() + "\n");
             return Ok(self.terminal.data(&lines.collect::<String>()));
         }
@@ -125,7 +125,7 @@ impl Context<'_> {
 
     /// The running job that an id, the beginning of one, or a name means.
     fn find_job(&self, verb: &JobVerb) -> Result<Running> {
-        let data = self.data_directory(&verb.definitions, verb.config.as_deref())?;
+        let data = self.data_directory(&verb.layers)?;
         let wanted = verb.job.as_str();
         let means =
             |job: &Running| job.status.job_id.starts_with(wanted) || job.status.job == wanted;
@@ -144,13 +144,8 @@ impl Context<'_> {
         }
     }
 
-    fn data_directory(&self, definitions: &[String], file: Option<&Path>) -> Result<PathBuf> {
-        let common = super::cli::Common {
-            definitions: definitions.to_vec(),
-            config: file.map(Path::to_owned),
-            ..super::cli::Common::default()
-        };
-        let config = self.configuration(&common)?;
+    fn data_directory(&self, layers: &Layers) -> Result<PathBuf> {
+        let config = self.layered(layers, None)?;
         Ok(config.runtime().state.directory.unwrap_or_else(state_home))
     }
 }
