@@ -135,7 +135,7 @@ struct Keepers {
     askers: BTreeMap<u64, Sender<Result<u64, String>>>,
     asked: u64,
     board: Option<Board>,
-    /// What the board shows, by [`Statistics::changes`](thalweg_checkpoint::coordinator::Statistics).
+    /// What the board shows, by the `changes` of the coordinator's statistics.
     shown: u64,
 }
 
