@@ -9,7 +9,6 @@ mod examine;
 mod keeper;
 mod work;
 
-#[cfg(feature = "cli")]
 pub(crate) use begin::refused;
 pub use begin::{Attempt, Begun, JobDescription, RestartFrom, begin};
 pub use examine::{Bad, Depth, Examined, examine};

@@ -38,6 +38,8 @@ pub enum Kind {
     Panic,
     /// Reading or writing outside failed.
     Io,
+    /// A checkpoint is not what it was when it was made.
+    Damaged,
     /// State, a key or a page could not be encoded or decoded.
     State,
     /// The machine lacks something: io_uring, memlock, cores.
@@ -61,7 +63,9 @@ impl Kind {
             Kind::NotFound => 3,
             Kind::Timeout => 4,
             Kind::Preflight => 7,
-            Kind::User | Kind::Panic | Kind::Io | Kind::State | Kind::Invariant => 1,
+            Kind::User | Kind::Panic | Kind::Io | Kind::Damaged | Kind::State | Kind::Invariant => {
+                1
+            }
             Kind::Stopped(signal) => 128 + signal,
         }
     }
@@ -79,6 +83,7 @@ impl Kind {
             Kind::Panic => "THW-0103",
             Kind::State => "THW-0201",
             Kind::Io => "THW-0601",
+            Kind::Damaged => "THW-0602",
             Kind::Preflight => "THW-0701",
             Kind::Invariant => "THW-0901",
         }

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::config::NetworkConfig;
 use crate::dataflow::{Dataflow, Environment, Flow, Mode};
 use crate::graph::JobGraph;
-use crate::runtime::{Core, Link, Restore, Worker};
+use crate::runtime::{Core, Link, Restores, Worker};
 use crate::sink::Place;
 use crate::time::{Clock, MachineClock};
 
@@ -118,7 +118,7 @@ pub(crate) fn build(
 pub fn run_local(job: impl Job, parallelism: usize) -> Result<()> {
     let clock: Rc<dyn Clock> = Rc::new(MachineClock::new());
     let env = Environment::new(parallelism, NetworkConfig::default());
-    let mut workers = local_workers(&job, &Args::default(), parallelism, &clock, &env, &[])?;
+    let mut workers = local_workers(&job, &Args::default(), parallelism, &clock, &env, None)?;
     loop {
         let mut done = true;
         for worker in &mut workers {
@@ -137,22 +137,23 @@ pub(crate) fn local_workers(
     parallelism: usize,
     clock: &Rc<dyn Clock>,
     env: &Environment,
-    restores: &[Rc<Restore>],
+    restores: Option<Restores<'_>>,
 ) -> Result<Vec<Worker>> {
     let planned = Planned::new(job, args, parallelism)?;
-    if restores.is_empty() {
+    let restores = restores.filter(|restores| !restores.cores.is_empty());
+    if restores.is_none() {
         planned.prepare()?;
     }
     let channels = planned.graph.channels();
     let links = crate::runtime::mesh(parallelism, channels, &env.network)?;
     let cores = (0..parallelism).map(|index| Core::new(index, parallelism, Rc::clone(clock)));
     let build = |(core, mesh): (Rc<Core>, crate::runtime::MeshNode)| {
-        let restore = restores.get(core.index()).cloned();
+        let restore = restores.and_then(|restores| restores.cores.get(core.index()).cloned());
         let env =
             Environment { doorbell: Some(mesh.doorbell), restore: restore.clone(), ..env.clone() };
         let (mut worker, _) = build(job, args, core, env, mesh.links)?;
-        if let Some(restore) = restore {
-            worker.restore(&restore)?;
+        if let (Some(restore), Some(from)) = (restore, restores) {
+            worker.restore(&restore, from.store)?;
         }
         Ok(worker)
     };

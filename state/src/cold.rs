@@ -47,10 +47,11 @@ pub enum Answer {
 
 /// The cold rows of one core.
 ///
-/// Only the core's own thread calls these, and only [`ColdTier::get`] and [`ColdTier::column`] may
-/// block. Columns come first, then rows. Runs are answered in the order in which they were given,
-/// and so are fetches, but neither waits for the other. After [`Answer::Failed`] nothing that was
-/// outstanding is answered any more, and whatever is given later fails with the same error.
+/// Only the core's own thread calls these, and only [`ColdTier::get`], [`ColdTier::wait`] and
+/// [`ColdTier::column`] may block. Columns come first, then rows. Runs are answered in the order in
+/// which they were given, and so are fetches, but neither waits for the other. After
+/// [`Answer::Failed`] nothing that was outstanding is answered any more, and whatever is given
+/// later fails with the same error.
 pub trait ColdTier {
     /// The column of the state of this name, made if it is new. Comes before its first row.
     ///
@@ -71,6 +72,16 @@ pub trait ColdTier {
 
     /// The next answer, if there is one; never blocks.
     fn poll(&mut self) -> Option<Answer>;
+
+    /// Waits for the next answer; `None`: none is to come. For who has nothing else to do.
+    fn wait(&mut self) -> Option<Answer> {
+        loop {
+            let answer = self.poll();
+            if answer.is_some() || !self.busy() {
+                return answer;
+            }
+        }
+    }
 
     /// Whether an answer is still to come.
     fn busy(&self) -> bool;

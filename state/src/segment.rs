@@ -7,10 +7,10 @@
 //!
 //! Numbers are little-endian. Segment: `TWSG`, version u16, 0u16, core u32, blocks u32, number u64,
 //! epoch u64, bytes of all blocks u64, XXH3 of what stands before u64. Block: `TWBK`, version u16,
-//! kind u8, 0u8, bytes of the name u32, bytes of the operations u32, puts u32, tombstones u32,
-//! fingerprint u64, name, operations, XXH3 of what stands before u64. Operation: 1 (put) or 2
-//! (tombstone) u8, hash of the stream's key u64, bytes of the key u32, bytes of the value u32, key,
-//! value.
+//! kind u8, binary logarithm of the rows that there are by then u8 (rounded up; a hint), bytes of
+//! the name u32, bytes of the operations u32, puts u32, tombstones u32, fingerprint u64, name,
+//! operations, XXH3 of what stands before u64. Operation: 1 (put) or 2 (tombstone) u8, hash of the
+//! stream's key u64, bytes of the key u32, bytes of the value u32, key, value.
 
 mod census;
 mod merge;
@@ -41,7 +41,7 @@ const SEGMENT_HEAD: usize = 48;
 const BLOCK_HEAD: usize = 32;
 
 /// Bytes of an operation in front of its key.
-const OP_HEAD: usize = 17;
+pub const OP_HEAD: usize = 17;
 
 /// Bytes of a checksum.
 const CHECKSUM: usize = 8;

@@ -16,7 +16,10 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use thalweg::runtime::Restore;
 use thalweg::time::{Clock, MachineClock};
 use thalweg_checkpoint::paths::{self, Pack};
-use thalweg_checkpoint::{Entry, HiddenPart, History, Image, PartName};
+use thalweg_checkpoint::store::checksum;
+use thalweg_checkpoint::{
+    Entry, FileInfo, HiddenPart, History, Image, MemoryStore, PartName, Store,
+};
 use thalweg_net::batch::{Head, PageWriter};
 use thalweg_net::{Body, Buffer, recorded};
 use thalweg_state::segment::{SegmentReader, merge};
@@ -95,8 +98,10 @@ const TARGETS: f64 = 7.0;
 #[test]
 fn segments() {
     let _alone = alone();
-    let corpus: Vec<_> =
-        Stored::all().iter().flat_map(|it| it.segments().cloned().collect::<Vec<_>>()).collect();
+    let corpus: Vec<_> = Stored::all()
+        .iter()
+        .flat_map(|it| it.segments().map(<[u8]>::to_vec).collect::<Vec<_>>())
+        .collect();
     assert!(corpus.len() > 10, "{} segments", corpus.len());
     let make = |random: &mut Random| {
         let mut bytes = mutate(&corpus, random);
@@ -204,34 +209,53 @@ fn whole_cores() {
         let at = random.below(stored.len() as u64) as usize;
         let mut cores = stored[at].cores.clone();
         let core = random.below(cores.len() as u64) as usize;
-        damage(&mut cores[core], random);
-        (at, cores.into_iter().map(Rc::new).collect::<Vec<_>>())
+        let store = stored[at].store();
+        damage(&mut cores[core], &store, random);
+        Damaged { at, cores: cores.into_iter().map(Rc::new).collect(), store }
     };
-    let size = |(_, cores): &(usize, Vec<Rc<Restore>>)| cores.iter().map(|it| bytes_in(it)).sum();
-    fuzz("core", most, make, size, |(at, cores)| _ = black_box(stored[*at].restore(cores).is_ok()));
+    let size = |it: &Damaged| it.cores.iter().map(|core| bytes_in(core)).sum();
+    fuzz("core", most, make, size, |Damaged { at, cores, store }| {
+        _ = black_box(stored[*at].restore(cores, store).is_ok());
+    });
+}
+
+/// What a job whose place among all is `at` is to be restored from.
+struct Damaged {
+    at: usize,
+    cores: Vec<Rc<Restore>>,
+    store: MemoryStore,
 }
 
 /// What restoring the undamaged job allocates.
 fn usual_bytes(stored: &Stored) -> usize {
     let cores: Vec<_> = stored.cores.iter().cloned().map(Rc::new).collect();
+    let store = stored.store();
     let before = allocated();
-    drop(stored.restore(&cores).expect("an undamaged checkpoint"));
+    drop(stored.restore(&cores, &store).expect("an undamaged checkpoint"));
     allocated() - before
 }
 
 fn bytes_in(restore: &Restore) -> usize {
-    let segments: usize = restore.segments.iter().map(|(_, bytes)| bytes.len()).sum();
-    restore.image.payload_bytes() + segments
+    let segments: u64 = restore.segments.iter().map(|file| file.bytes).sum();
+    restore.image.payload_bytes() + segments as usize
 }
 
-fn damage(restore: &mut Restore, random: &mut Random) {
+fn damage(restore: &mut Restore, store: &MemoryStore, random: &mut Random) {
     let sections: Vec<Vec<u8>> =
         restore.image.sections.iter().map(|section| section.bytes.clone()).collect();
     if random.chance(30) && !restore.segments.is_empty() {
-        let all: Vec<_> = restore.segments.iter().map(|(_, bytes)| bytes.clone()).collect();
+        let read = |file: &FileInfo| {
+            let bytes = store.get_range(&file.path, file.offset, file.bytes);
+            bytes.unwrap().expect("a segment of the corpus")
+        };
+        let all: Vec<_> = restore.segments.iter().map(read).collect();
         let at = random.below(all.len() as u64) as usize;
-        restore.segments[at].1 = mutate(&all, random);
-        repair::segment(&mut restore.segments[at].1);
+        let mut bytes = mutate(&all, random);
+        repair::segment(&mut bytes);
+        store.overwrite("damaged", &bytes);
+        let (path, checksum) = ("damaged".to_owned(), checksum(&bytes));
+        let bytes = bytes.len() as u64;
+        restore.segments[at] = FileInfo { path, offset: 0, bytes, checksum };
         return;
     }
     let at = random.below(sections.len() as u64) as usize;
@@ -279,7 +303,8 @@ fn names() {
 fn damaged_files_are_refused_by_name() {
     let _alone = alone();
     let stored = Stored::all();
-    let fresh: Vec<_> = stored.iter().map(|it| it.restore(&[]).unwrap()).collect();
+    let fresh: Vec<_> =
+        stored.iter().map(|it| it.restore(&[], &MemoryStore::new()).unwrap()).collect();
     let make = |random: &mut Random| {
         let at = random.below(stored.len() as u64) as usize;
         let file = random.pick(&stored[at].files);
@@ -302,7 +327,8 @@ fn damaged_files_are_refused_by_name() {
     let size = |(at, _, bytes): &(usize, String, Vec<u8>)| {
         bytes.len() + stored[*at].objects.values().map(Vec::len).sum::<usize>()
     };
-    fuzz("damaged file", 0, make, size, |(at, path, bytes)| {
+    let most = stored.iter().map(usual_bytes).max().unwrap();
+    fuzz("damaged file", most, make, size, |(at, path, bytes)| {
         let store = stored[*at].store();
         store.overwrite(path, bytes);
         let error = stored[*at].begin(&store, &fresh[*at]).expect_err(path).report();

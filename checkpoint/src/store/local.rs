@@ -245,6 +245,11 @@ impl Store for LocalStore {
         let (target, _) = self.place(path)?;
         let open = || {
             let mut file = File::open(&target)?;
+            if file.metadata()?.len().saturating_sub(offset) >= direct::LEAST as u64
+                && let Some(reader) = direct::DirectReader::open(&target, offset)?
+            {
+                return Ok(Box::new(reader) as Box<dyn Read>);
+            }
             file.seek(SeekFrom::Start(offset))?;
             Ok(Box::new(file) as Box<dyn Read>)
         };

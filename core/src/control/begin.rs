@@ -14,7 +14,7 @@ use thalweg_state::group;
 use super::Keeper;
 use crate::error::Kind;
 use crate::graph::JobGraph;
-use crate::runtime::Restore;
+use crate::runtime::{Restore, damaged};
 use crate::{Error, Result};
 
 /// The job whose attempt begins.
@@ -182,7 +182,7 @@ fn state(info: &crate::graph::StateInfo) -> StateIdentity {
     }
 }
 
-/// Reads each core's part, every file against its length and checksum.
+/// Reads each core's part against its length and checksum; segments are read by their cores.
 fn restore(
     store: &dyn Store,
     job: &JobDescription,
@@ -195,11 +195,11 @@ fn restore(
     })?;
     let core = |entry: &CoreEntry| {
         let image = Image::decode(&file(store, manifest, &entry.part)?);
-        let image = image.map_err(|error| damaged(manifest, &entry.part, &error.to_string()))?;
-        let segments = entry.files.iter();
-        let segments = segments.map(|named| Ok((named.clone(), file(store, manifest, named)?)));
+        let damaged = |what: &str| damaged(manifest.checkpoint, &entry.part, what);
+        let image = image.map_err(|error| damaged(&error.to_string()))?;
         let is_final = manifest.kind == manifest::Kind::Final;
-        Ok(Restore { image, segments: segments.collect::<Result<_>>()?, is_final })
+        entry.files.iter().try_for_each(|named| is_there(store, manifest, named))?;
+        Ok(Restore { image, segments: entry.files.clone(), is_final })
     };
     let cores = manifest.cores.iter().map(core).collect::<Result<Vec<_>>>()?;
     debug_assert_eq!(cores.len(), job.parallelism, "the manifest is of this parallelism");
@@ -208,18 +208,24 @@ fn restore(
 
 fn file(store: &dyn Store, manifest: &Manifest, named: &FileInfo) -> Result<Vec<u8>> {
     let bytes = store.get_range(&named.path, named.offset, named.bytes).map_err(refused)?;
-    let bytes = bytes.ok_or_else(|| damaged(manifest, named, "it is missing"))?;
+    let bytes = bytes.ok_or_else(|| damaged(manifest.checkpoint, named, "it is missing"))?;
     match named.complaint(bytes.len() as u64, checksum(&bytes)) {
-        Some(seen) => Err(damaged(manifest, named, &seen)),
+        Some(seen) => Err(damaged(manifest.checkpoint, named, &seen)),
         None => Ok(bytes),
     }
 }
 
-#[cold]
-fn damaged(manifest: &Manifest, named: &FileInfo, seen: &str) -> Error {
-    let checkpoint = manifest.checkpoint;
-    let what = format!("cannot restore checkpoint {checkpoint}: {}: {seen}", named.path);
-    Error::new(Kind::Io, what).with_hint("put the file back from a copy of the store")
+/// Looks whether a file is there in its full length; its core reads it later.
+fn is_there(store: &dyn Store, manifest: &Manifest, named: &FileInfo) -> Result<()> {
+    let size = store.size(&named.path).map_err(refused)?;
+    let size = size.ok_or_else(|| damaged(manifest.checkpoint, named, "it is missing"))?;
+    match named.bytes_in(size) {
+        bytes if bytes == named.bytes => Ok(()),
+        bytes => {
+            let seen = named.complaint(bytes, named.checksum).unwrap_or_default();
+            Err(damaged(manifest.checkpoint, named, &seen))
+        }
+    }
 }
 
 /// An error of the store or of the log, its hint apart.

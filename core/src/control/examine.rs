@@ -10,9 +10,9 @@ use thalweg_checkpoint::manifest::{CoreEntry, FileInfo, Manifest};
 use thalweg_checkpoint::store::Checked;
 use thalweg_checkpoint::{Image, Store};
 use thalweg_state::group::{MAX_PARALLELISM_LIMIT, key_group};
-use thalweg_state::segment::{BlockReader, Census, SegmentHead};
+use thalweg_state::segment::{BlockReader, Census, SegmentHead, SegmentHeader};
 
-use crate::runtime::Outline;
+use crate::runtime::{Outline, SegmentStream};
 
 /// Bytes that are asked for at once.
 const PIECE: usize = 256 << 10;
@@ -134,54 +134,26 @@ impl Reading<'_> {
         last: Option<u64>,
         opened: &mut Opened,
     ) -> Result<u64, String> {
-        let head: [u8; SegmentHead::BYTES] = self.exactly(opened, "the head of a segment")?;
-        let head = SegmentHead::read(&head).map_err(|error| plain(&error))?;
-        let number = head.header.number;
-        if head.header.core != entry.core {
-            return Err(format!("it is a segment of core {}", head.header.core));
+        let mut block = std::mem::take(&mut self.block);
+        let mut stream = SegmentStream::open(opened, &mut block)?;
+        (self.watch)(SegmentHead::BYTES as u64);
+        let SegmentHeader { core, number, .. } = stream.head().header;
+        if core != entry.core {
+            return Err(format!("it is a segment of core {core}"));
         }
         if let Some(last) = last.filter(|last| *last >= number) {
             return Err(format!("its number is {number}, behind {last}"));
         }
-        let mut left = head.body_bytes;
-        for count in 0..head.blocks {
-            let at = opened.count();
-            let block = self.block(opened, &mut left);
-            let counted = block.and_then(|()| self.count(entry));
-            counted.map_err(|what| {
-                let blocks = head.blocks;
-                format!("block {} of {blocks} at byte {at}: {what}", count + 1)
-            })?;
+        while let Some(read) = stream.next()? {
+            self.count(entry, &read).map_err(|what| stream.of_block(&what))?;
+            (self.watch)(stream.block_bytes());
         }
-        if left > 0 {
-            return Err(format!("{left} bytes behind the last block"));
-        }
+        self.block = block;
         Ok(number)
     }
 
-    /// Reads the next block of a segment that has so many bytes left.
-    fn block(&mut self, opened: &mut Opened, left: &mut u64) -> Result<(), String> {
-        let head: [u8; BlockReader::HEAD_BYTES] = self.exactly(opened, "the head of a block")?;
-        let bytes = BlockReader::bytes_by(&head).map_err(|error| plain(&error))?;
-        let rest = left.checked_sub(bytes);
-        *left = rest.ok_or_else(|| format!("it has {bytes} bytes, and {left} are left"))?;
-        let mut block = std::mem::take(&mut self.block);
-        block.clear();
-        block.extend_from_slice(&head);
-        let mut missing = bytes - head.len() as u64;
-        while missing > 0 {
-            match self.piece(opened, missing, &mut block)? {
-                0 => return Err(format!("{missing} bytes of it are missing")),
-                read => missing -= read,
-            }
-        }
-        self.block = block;
-        Ok(())
-    }
-
-    /// Checks the block that was read, and counts it.
-    fn count(&mut self, entry: &CoreEntry) -> Result<(), String> {
-        let read = BlockReader::read(&mut &self.block[..]).map_err(|error| plain(&error))?;
+    /// Checks a block, and counts it.
+    fn count(&mut self, entry: &CoreEntry, read: &BlockReader<'_>) -> Result<(), String> {
         let groups = self.manifest.job.max_parallelism;
         let first = entry.first_key_group;
         let ours = first..first.saturating_add(entry.key_group_count);
@@ -193,7 +165,7 @@ impl Reading<'_> {
             }
         }
         match &mut self.examined.census {
-            Some(census) => census.block(&read).map_err(|error| plain(&error)),
+            Some(census) => census.block(read).map_err(|error| error.found),
             None => Ok(()),
         }
     }
@@ -264,22 +236,6 @@ impl Reading<'_> {
         (self.watch)(read);
         Ok(read)
     }
-
-    fn exactly<const N: usize>(
-        &mut self,
-        opened: &mut Opened,
-        what: &str,
-    ) -> Result<[u8; N], String> {
-        let mut bytes = Vec::with_capacity(N);
-        self.piece(opened, N as u64, &mut bytes)?;
-        let count = bytes.len();
-        bytes.try_into().map_err(|_| format!("{count} bytes are less than {what}"))
-    }
-}
-
-/// What was found, without its hint: here the whole file is in question.
-fn plain(error: &thalweg_state::segment::SegmentError) -> String {
-    error.found.clone()
 }
 
 #[cfg(test)]

@@ -312,7 +312,7 @@ where
         if self.operator.event.next() <= watermark
             && !self.operator.due_ready(TimeDomain::Event, watermark)
         {
-            self.operator.core.budget.wait();
+            self.operator.core.budget.note_wait();
             return Ok(false);
         }
         let mut left = TIMERS_PER_TURN;
@@ -336,7 +336,7 @@ where
         if self.operator.processing.next() <= now
             && !self.operator.due_ready(TimeDomain::Processing, now)
         {
-            self.operator.core.budget.wait();
+            self.operator.core.budget.note_wait();
             return Ok(false);
         }
         let mut left = TIMERS_PER_TURN;

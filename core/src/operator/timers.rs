@@ -131,8 +131,9 @@ impl<K: Key> Journalled for TimerSet<K> {
         Ok(true)
     }
 
-    fn end_restore(&mut self) {
+    fn end_restore(&mut self) -> Result<()> {
         self.look();
+        Ok(())
     }
 }
 

@@ -224,7 +224,7 @@ where
         });
         store.ask();
         if !ready {
-            self.operator.core.budget.wait();
+            self.operator.core.budget.note_wait();
             return Ok(false);
         }
         while !self.operator.core.pressure.get()

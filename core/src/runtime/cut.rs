@@ -10,15 +10,18 @@ mod merging;
 mod messages;
 mod open;
 mod outline;
+mod replay;
 mod restore;
+mod stream;
 mod worker;
 
 pub use merging::MergeLimits;
 pub use messages::{Content, CutCommand, CutReport};
 pub(crate) use open::Cuts;
 pub use outline::{ChannelOutline, Outline, SinkOutline, SourceOutline};
-pub use restore::Restore;
-pub(crate) use restore::{Restoring, invalid};
+pub use restore::{Restore, Restores};
+pub(crate) use restore::{Restoring, damaged, invalid};
+pub(crate) use stream::SegmentStream;
 
 use thalweg_checkpoint::coordinator::ChannelCounts;
 use thalweg_checkpoint::{Image, Section, SectionKind};

@@ -70,7 +70,7 @@ pub(crate) trait GatePort {
     fn advance_segment(&mut self, rows: usize) -> Result<bool>;
     fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool;
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool>;
-    fn end_restore(&mut self);
+    fn end_restore(&mut self) -> Result<()>;
     /// Makes it what it was when it was recorded; before the first frame.
     fn restore(&mut self, image: &Restoring<'_>) -> Result<()>;
 }
@@ -413,8 +413,8 @@ impl<T: Record> GatePort for Gate<T> {
         Ok(false)
     }
 
-    fn end_restore(&mut self) {
-        self.consumers.iter_mut().for_each(|consumer| consumer.end_restore());
+    fn end_restore(&mut self) -> Result<()> {
+        self.consumers.iter_mut().try_for_each(|consumer| consumer.end_restore())
     }
 
     fn pages(&self, show: &mut dyn FnMut(&Page)) {

@@ -306,17 +306,28 @@ impl Budget {
         for _ in 0..ANSWERS_PER_TURN {
             let Some(answer) = tier.poll() else { break };
             found = true;
-            self.answers.set(self.answers.get() + 1);
-            let column = match &answer {
-                Answer::Failed(error) => return Err(failed(error.clone())),
-                Answer::Fetched { fetch, .. } => fetch.column,
-                Answer::Stored { run } => self.stored(*run),
-            };
-            let mut columns = self.columns.borrow_mut();
-            let to = columns.iter_mut().find(|known| known.id == column);
-            to.expect("an answer is for a column that was made").inbox.push(answer);
+            self.deliver(answer)?;
         }
         Ok(found)
+    }
+
+    /// Waits for an answer, if one is to come; for a restore.
+    pub(crate) fn wait(&self) -> Result<()> {
+        let answer = self.tier(|tier| tier.wait());
+        answer.map_or(Ok(()), |answer| self.deliver(answer))
+    }
+
+    fn deliver(&self, answer: Answer) -> Result<()> {
+        self.answers.set(self.answers.get() + 1);
+        let column = match &answer {
+            Answer::Failed(error) => return Err(failed(error.clone())),
+            Answer::Fetched { fetch, .. } => fetch.column,
+            Answer::Stored { run } => self.stored(*run),
+        };
+        let mut columns = self.columns.borrow_mut();
+        let to = columns.iter_mut().find(|known| known.id == column);
+        to.expect("an answer is for a column that was made").inbox.push(answer);
+        Ok(())
     }
 
     fn stored(&self, id: u64) -> ColumnId {
@@ -348,6 +359,18 @@ impl Budget {
         !self.runs.borrow().is_empty()
     }
 
+    /// How many runs are on their way.
+    pub(crate) fn runs_under_way(&self) -> usize {
+        self.runs.borrow().len()
+    }
+
+    /// Whether rows that are restored had better go to the cold tier.
+    pub(crate) fn overflows(&self) -> bool {
+        let limit = self.limit.get();
+        let has_tier = self.memory.borrow().tier.is_some();
+        has_tier && (self.eager.get() || self.used.get() > limit - limit / 4)
+    }
+
     /// Counts answers: who waits for rows looks again when it has moved.
     #[inline]
     pub(crate) fn answers(&self) -> u64 {
@@ -370,7 +393,7 @@ impl Budget {
     }
 
     /// Notes that a task waits for cold rows.
-    pub(crate) fn wait(&self) {
+    pub(crate) fn note_wait(&self) {
         self.waits.set(true);
     }
 

@@ -6,11 +6,12 @@
 //! it; an answer whose ghost is gone is dropped.
 
 mod leave;
+mod replay;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use thalweg_state::cold::{Answer, ColumnId, Fetch, Rows};
+use thalweg_state::cold::{Answer, ColumnId, Fetch, Rows, Run};
 use thalweg_state::table::{Made, RUNS_MAX};
 use thalweg_state::{Encoder, Key, KeyRef, Room, Table};
 
@@ -45,6 +46,8 @@ pub(crate) struct Cold<K: Key> {
     asked: VecDeque<(u64, Vec<u64>)>,
     /// The run that is being put together.
     filling: Option<Filling>,
+    /// The run that rows of segments go into.
+    replaying: Option<Run>,
     /// The runs that are on their way, by the number that their rows know.
     sent: [Option<Sent>; RUNS_MAX as usize],
     /// Runs that have arrived and whose rows have yet to leave.
@@ -75,6 +78,7 @@ impl<K: Key> Cold<K> {
             asking: None,
             asked: VecDeque::new(),
             filling: None,
+            replaying: None,
             sent: Default::default(),
             arrived: VecDeque::new(),
             leaving: 0,

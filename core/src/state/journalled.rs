@@ -24,8 +24,8 @@ pub trait Journalled {
     fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool;
     /// Takes a block in, if it is one of its column.
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool>;
-    /// The last block was taken in.
-    fn end_restore(&mut self);
+    /// The last block was taken in; may wait for the cold tier.
+    fn end_restore(&mut self) -> Result<()>;
 }
 
 /// Whether a block is one of a column.

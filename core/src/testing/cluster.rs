@@ -6,7 +6,7 @@ use crate::config::NetworkConfig;
 use crate::dataflow::Environment;
 use crate::graph::JobGraph;
 use crate::job::{Args, Job, local_workers, plan};
-use crate::runtime::{MergeLimits, Restore, Worker};
+use crate::runtime::{MergeLimits, Restores, Worker};
 use crate::state::StateMemory;
 use crate::time::{Clock, ManualClock};
 use crate::{Error, Result};
@@ -108,7 +108,7 @@ impl Cluster {
     /// # Errors
     /// Bad arguments, a graph that cannot run, no file descriptors left.
     pub fn new(job: &dyn Job, args: &Args, options: &ClusterOptions) -> Result<Self> {
-        Self::restored(job, args, options, &[])
+        Self::build(job, args, options, None)
     }
 
     /// Builds every core's part of a job as it was at a checkpoint, or afresh if there is none.
@@ -119,7 +119,16 @@ impl Cluster {
         job: &dyn Job,
         args: &Args,
         options: &ClusterOptions,
-        cores: &[Rc<Restore>],
+        restores: Restores<'_>,
+    ) -> Result<Self> {
+        Self::build(job, args, options, Some(restores))
+    }
+
+    fn build(
+        job: &dyn Job,
+        args: &Args,
+        options: &ClusterOptions,
+        restores: Option<Restores<'_>>,
     ) -> Result<Self> {
         if options.parallelism == 0 {
             return Err(Error::usage("cannot build a cluster of 0 cores"));
@@ -131,7 +140,7 @@ impl Cluster {
         env.checkpoints = options.checkpoints;
         env.merge = options.merge;
         env.attempt = options.attempt;
-        let workers = local_workers(job, args, options.parallelism, &clock, &env, cores)?;
+        let workers = local_workers(job, args, options.parallelism, &clock, &env, restores)?;
         let mut graph = plan(job, args, options.parallelism)?;
         graph.max_parallelism = env.max_parallelism;
         Ok(Self { workers, graph })

@@ -82,7 +82,7 @@ impl<T: 'static, U: 'static> Harness<T, U> {
             Ok(())
         };
         let shared: Rc<dyn Clock> = Rc::new(clock.clone());
-        let workers = local_workers(&job, &Args::default(), channels, &shared, &env, &[])?;
+        let workers = local_workers(&job, &Args::default(), channels, &shared, &env, None)?;
         let batched = options.batched;
         Ok(Self { workers, queues, arrived, captured, clock, batched, ended: false })
     }

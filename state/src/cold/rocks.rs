@@ -128,6 +128,23 @@ impl RocksTier {
         Answer::Failed(error)
     }
 
+    fn answer(&mut self, done: Done) -> Answer {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        match done {
+            Done::Stored { id, bytes, run } => {
+                self.backlog_bytes -= bytes;
+                self.given_bytes -= run.capacity_bytes();
+                self.spare = Some(run).filter(|run| run.capacity_bytes() <= SPARE_BYTES_MAX);
+                Answer::Stored { run: id }
+            }
+            Done::Fetched { fetch, rows, given_bytes } => {
+                self.given_bytes -= given_bytes;
+                Answer::Fetched { fetch, rows }
+            }
+            Done::Failed(error) => self.fail(error),
+        }
+    }
+
     /// The column family of a column, unless the tier has failed.
     fn admit(&mut self, column: ColumnId) -> Option<Arc<str>> {
         let name = Arc::clone(&self.columns[column.0 as usize]);
@@ -180,26 +197,22 @@ impl ColdTier for RocksTier {
             let answer = std::mem::take(&mut self.unanswered);
             return self.failed.clone().filter(|_| answer).map(Answer::Failed);
         }
-        let done = match self.done.try_recv() {
-            Ok(done) => done,
-            Err(TryRecvError::Empty) => return None,
+        match self.done.try_recv() {
+            Ok(done) => Some(self.answer(done)),
+            Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => {
-                return Some(self.fail(ColdError::new("the cold tier's threads have gone")));
+                Some(self.fail(ColdError::new("the cold tier's threads have gone")))
             }
-        };
-        self.outstanding = self.outstanding.saturating_sub(1);
-        Some(match done {
-            Done::Stored { id, bytes, run } => {
-                self.backlog_bytes -= bytes;
-                self.given_bytes -= run.capacity_bytes();
-                self.spare = Some(run).filter(|run| run.capacity_bytes() <= SPARE_BYTES_MAX);
-                Answer::Stored { run: id }
-            }
-            Done::Fetched { fetch, rows, given_bytes } => {
-                self.given_bytes -= given_bytes;
-                Answer::Fetched { fetch, rows }
-            }
-            Done::Failed(error) => self.fail(error),
+        }
+    }
+
+    fn wait(&mut self) -> Option<Answer> {
+        if self.failed.is_some() || self.outstanding == 0 {
+            return self.poll();
+        }
+        Some(match self.done.recv() {
+            Ok(done) => self.answer(done),
+            Err(_) => self.fail(ColdError::new("the cold tier's threads have gone")),
         })
     }
 

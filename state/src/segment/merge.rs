@@ -11,6 +11,7 @@ const MERGE: &str = "merge segments";
 struct Merged<'a> {
     kind: ColumnKind,
     fingerprint: u64,
+    rows: usize,
     ops: Vec<Op<'a>>,
 }
 
@@ -37,12 +38,13 @@ pub fn merge(segments: &[&[u8]], is_bottom: bool) -> Result<Vec<u8>, SegmentErro
         header = Some(next);
         for block in segment.blocks() {
             let block = block?;
-            let made =
-                || Merged { kind: block.kind(), fingerprint: block.fingerprint(), ops: Vec::new() };
+            let (kind, fingerprint) = (block.kind(), block.fingerprint());
+            let made = || Merged { kind, fingerprint, rows: 0, ops: Vec::new() };
             let column: &mut Merged<'_> = columns.entry(block.name()).or_insert_with(made);
-            if (column.kind, column.fingerprint) != (block.kind(), block.fingerprint()) {
+            if (column.kind, column.fingerprint) != (kind, fingerprint) {
                 return Err(changed(block.name()));
             }
+            column.rows = block.rows();
             column.ops.extend(block.ops());
         }
     }
@@ -55,7 +57,7 @@ pub fn merge(segments: &[&[u8]], is_bottom: bool) -> Result<Vec<u8>, SegmentErro
 
 fn write(columns: BTreeMap<&str, Merged<'_>>, is_bottom: bool) -> Vec<Block> {
     let mut blocks = Vec::new();
-    for (name, Merged { kind, fingerprint, mut ops }) in columns {
+    for (name, Merged { kind, fingerprint, rows, mut ops }) in columns {
         // Stable: of one key the last stays last.
         match kind {
             ColumnKind::Rows => {
@@ -64,6 +66,7 @@ fn write(columns: BTreeMap<&str, Merged<'_>>, is_bottom: bool) -> Vec<Block> {
             ColumnKind::TimerSet | ColumnKind::TimerQueue => ops.sort_by(|a, b| a.key.cmp(b.key)),
         }
         let mut writer = BlockWriter::new(Column { name: name.into(), kind, fingerprint });
+        writer.note_rows(rows);
         for (at, op) in ops.iter().enumerate() {
             if ops.get(at + 1).is_some_and(|next| next.key == op.key) {
                 continue;

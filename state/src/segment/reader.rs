@@ -116,6 +116,7 @@ pub struct BlockReader<'a> {
     fingerprint: u64,
     puts: u32,
     tombstones: u32,
+    rows: usize,
     ops: &'a [u8],
 }
 
@@ -164,6 +165,7 @@ impl<'a> BlockReader<'a> {
             fingerprint: u64_at(head, 24),
             puts: u32_at(head, 16),
             tombstones: u32_at(head, 20),
+            rows: 1_usize.checked_shl(head[7].into()).unwrap_or(usize::MAX),
             ops: &rest[..ops as usize],
         };
         block.check()?;
@@ -209,6 +211,18 @@ impl<'a> BlockReader<'a> {
     /// The shape of its keys and values.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// How many rows its column had by then: rounded up, a hint without a bound.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bounds that hint by what can be.
+    #[must_use]
+    pub fn with_rows_max(mut self, most: usize) -> Self {
+        self.rows = self.rows.min(most);
+        self
     }
 
     /// How many operations it has.

@@ -43,6 +43,8 @@ pub struct BlockWriter {
     open: Vec<u8>,
     puts: u32,
     tombstones: u32,
+    /// The binary logarithm of the rows that there are.
+    rows_log2: u8,
     closed: Vec<Block>,
     pool: BlockPool,
 }
@@ -62,13 +64,19 @@ impl BlockWriter {
     /// As [`BlockWriter::new`].
     pub fn pooled(column: Column, pool: BlockPool) -> Self {
         assert!(u32::try_from(column.name.len()).is_ok(), "a name of {} bytes", column.name.len());
-        Self { column, open: Vec::new(), puts: 0, tombstones: 0, closed: Vec::new(), pool }
+        let (open, closed) = (Vec::new(), Vec::new());
+        Self { column, open, puts: 0, tombstones: 0, rows_log2: 0, closed, pool }
     }
 
     /// A writer without operations for the same column, from the same pool.
     #[must_use]
     pub fn successor(&self) -> Self {
         Self::pooled(self.column.clone(), self.pool.clone())
+    }
+
+    /// Says how many rows there are, for who makes room before it reads them.
+    pub fn note_rows(&mut self, rows: usize) {
+        self.rows_log2 = (usize::BITS - rows.saturating_sub(1).leading_zeros()) as u8;
     }
 
     /// What it writes for.
@@ -153,7 +161,7 @@ impl BlockWriter {
         let mut head = [0; BLOCK_HEAD];
         head[..4].copy_from_slice(&BLOCK_MAGIC);
         head[4..6].copy_from_slice(&VERSION.to_le_bytes());
-        head[6] = self.column.kind.byte();
+        (head[6], head[7]) = (self.column.kind.byte(), self.rows_log2);
         head[8..12].copy_from_slice(&length(name).to_le_bytes());
         head[12..16].copy_from_slice(&body.to_le_bytes());
         head[16..20].copy_from_slice(&self.puts.to_le_bytes());

@@ -218,6 +218,7 @@ impl<K: Key, V> Table<K, V> {
         if let Some(closing) = &journal.closing {
             panic!("epoch {epoch} ends, and the blocks of epoch {} were not taken", closing.epoch);
         }
+        journal.block.note_rows(entries);
         let next = journal.block.successor();
         let block = std::mem::replace(&mut journal.block, next);
         let changed = std::mem::take(&mut journal.changed);

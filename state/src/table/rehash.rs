@@ -9,7 +9,7 @@
 use super::access::Place;
 use super::lines::{Line, Lines};
 use super::pair::Pair;
-use super::{LINES_MIN, Table};
+use super::{LINES_MIN, Table, lines_for};
 use crate::key::Key;
 
 /// Entries that one change moves at most.
@@ -139,6 +139,24 @@ impl<K: Key, V> Table<K, V> {
         }
     }
 
+    /// Makes lines for so many entries at once, as far as there is room: rows in the order of
+    /// another table's lines would run into each other in a smaller one.
+    pub fn expect(&mut self, entries: usize) {
+        let count = lines_for(entries);
+        let most = self.room.bytes() / (2 * size_of::<Line>());
+        if self.lines.count() >= count || count > most {
+            return;
+        }
+        while self.old.is_some() {
+            self.rehash_step();
+        }
+        self.room.take(count * size_of::<Line>());
+        self.start_rehash(count);
+        while self.old.is_some() {
+            self.rehash_step();
+        }
+    }
+
     #[cold]
     pub(super) fn start_rehash(&mut self, count: usize) {
         assert!(self.old.is_none(), "a rehash is under way");
@@ -186,6 +204,9 @@ fn eighths(count: usize, eighths: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
+    use super::super::Room;
     use super::*;
     use crate::key::KeyRef;
 
@@ -240,6 +261,31 @@ mod tests {
         let cursor = table.old.as_ref().map_or(0, |old| old.cursor);
         let wrapped = table.old.as_ref().is_some_and(|old| old.ahead_from != usize::MAX);
         assert!(wrapped || last.is_none_or(|last| last <= 4 * cursor + 8), "{last:?} {cursor}");
+    }
+
+    /// In the order of their home lines each behind the other, as another table's are written.
+    #[test]
+    fn room_that_was_made_keeps_rows_in_order_apart() {
+        let mut keys: Vec<u64> = (0..COUNT).collect();
+        let mut table: Table<u64, u64> = Table::with_capacity(0);
+        table.expect(keys.len());
+        let lines = table.lines.count();
+        let home = |key: &u64| table.lines.home(KeyRef::new(&key.to_be_bytes()).hash);
+        keys.sort_by_key(home);
+        for key in &keys {
+            insert(&mut table, *key);
+        }
+        assert_eq!((table.lines.count(), table.is_rehashing()), (lines, false));
+        let far = |key: &u64| {
+            let hash = KeyRef::new(&key.to_be_bytes()).hash;
+            let at = table.probe(KeyRef::new(&key.to_be_bytes())).unwrap();
+            at.wrapping_sub(table.lines.home(hash)) & (lines - 1)
+        };
+        let farthest = keys.iter().map(far).max().unwrap();
+        assert!(farthest < 200, "{farthest} lines from home");
+        table.set_room(Rc::new(Room::none()));
+        table.expect(4 * keys.len());
+        assert_eq!(table.lines.count(), lines, "without room no lines are made");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use thalweg::config::NetworkConfig;
 use thalweg::control::{Action, Begun, JobDescription, Keeper, RestartFrom, Work, begin};
 use thalweg::prelude::*;
-use thalweg::runtime::{CutCommand, MergeLimits};
+use thalweg::runtime::{CutCommand, MergeLimits, Restores};
 use thalweg::sink::{FileSink, Sink};
 use thalweg::testing::{Cluster, ClusterOptions};
 use thalweg::time::ManualClock;
@@ -141,7 +141,8 @@ impl Episode {
         let clock = ManualClock::new(0);
         let options = options(&clock, attempt.number);
         let cores: Vec<_> = attempt.cores.into_iter().map(Rc::new).collect();
-        let cluster = Cluster::restored(&job, &Args::default(), &options, &cores);
+        let restores = Restores { cores: &cores, store: &store };
+        let cluster = Cluster::restored(&job, &Args::default(), &options, restores);
         let mut cluster = cluster.map_err(report)?;
         for worker in &mut cluster.workers {
             worker.set_budget(BUDGET);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use thalweg::config::NetworkConfig;
 use thalweg::control::{Begun, JobDescription, RestartFrom, begin};
-use thalweg::runtime::Restore;
+use thalweg::runtime::{Restore, Restores};
 use thalweg::testing::{Cluster, ClusterOptions};
 use thalweg::time::ManualClock;
 use thalweg_checkpoint::coordinator::Config;
@@ -56,7 +56,8 @@ impl Stored {
             ..ClusterOptions::new(CORES)
         };
         let store = MemoryStore::new();
-        let mut cluster = cluster(&instance, &options, &[]).expect("the job is built");
+        let afresh = Restores { cores: &[], store: &store };
+        let mut cluster = cluster(&instance, &options, afresh).expect("the job is built");
         cluster.workers.iter_mut().for_each(|worker| worker.set_budget(BUDGET));
         let Begun::Attempt(attempt) = begun(&store, &cluster).expect("an attempt begins") else {
             return None;
@@ -96,8 +97,8 @@ impl Stored {
     }
 
     /// All segments of its cores.
-    pub fn segments(&self) -> impl Iterator<Item = &Vec<u8>> {
-        self.cores.iter().flat_map(|core| &core.segments).map(|(_, bytes)| bytes)
+    pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        self.cores.iter().flat_map(|core| &core.segments).map(|file| self.bytes(file))
     }
 
     /// The log's entries.
@@ -109,8 +110,9 @@ impl Stored {
     ///
     /// # Errors
     /// They are damaged.
-    pub fn restore(&self, cores: &[Rc<Restore>]) -> thalweg::Result<Cluster> {
-        cluster(&(self.case.make)(&Random::new(0)), &self.options, cores)
+    pub fn restore(&self, cores: &[Rc<Restore>], store: &MemoryStore) -> thalweg::Result<Cluster> {
+        let restores = Restores { cores, store };
+        cluster(&(self.case.make)(&Random::new(0)), &self.options, restores)
     }
 
     /// A store with what the job has stored.
@@ -120,21 +122,23 @@ impl Stored {
         store
     }
 
-    /// Begins the next attempt from a store.
+    /// Begins the next attempt from a store, and makes its cores.
     ///
     /// # Errors
     /// What is in it is damaged.
     pub fn begin(&self, store: &MemoryStore, cluster: &Cluster) -> thalweg::Result<()> {
-        begun(store, cluster).map(drop)
+        let Begun::Attempt(attempt) = begun(store, cluster)? else { return Ok(()) };
+        let cores: Vec<_> = attempt.cores.into_iter().map(Rc::new).collect();
+        self.restore(&cores, store).map(drop)
     }
 }
 
 fn cluster(
     instance: &Instance,
     options: &ClusterOptions,
-    cores: &[Rc<Restore>],
+    restores: Restores<'_>,
 ) -> thalweg::Result<Cluster> {
-    Cluster::restored(&*instance.job, &instance.args, options, cores)
+    Cluster::restored(&*instance.job, &instance.args, options, restores)
 }
 
 fn begun(store: &MemoryStore, cluster: &Cluster) -> thalweg::Result<Begun> {
@@ -164,7 +168,7 @@ fn restores(store: &MemoryStore) -> (Vec<Restore>, Vec<FileInfo>) {
     };
     let restore = |core: &CoreEntry| Restore {
         image: Image::decode(&read(&core.part)).expect("an image"),
-        segments: core.files.iter().map(|file| (file.clone(), read(file))).collect(),
+        segments: core.files.clone(),
         is_final: false,
     };
     let cores = manifest.cores.iter().map(restore).collect();

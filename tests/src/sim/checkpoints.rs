@@ -132,6 +132,11 @@ impl Checkpoints {
         Ok(Some(beginning))
     }
 
+    /// Where the job's files are.
+    pub fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
     fn get_ready(&mut self, now_ms: u64) {
         for core in 0..self.mail.len() {
             let actions = self.keeper.ready(now_ms, core, 0);

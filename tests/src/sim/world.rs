@@ -1,7 +1,7 @@
 //! A cluster and what happens to it from outside: attempts end and begin, checkpoints come and go.
 
 use thalweg::control::JobDescription;
-use thalweg::runtime::{MergeLimits, Progress};
+use thalweg::runtime::{MergeLimits, Progress, Restores};
 use thalweg::testing::{Cluster, ClusterOptions};
 use thalweg::time::Clock;
 
@@ -12,6 +12,9 @@ use super::jobs::Instance;
 use super::schedule::Decision;
 use super::trace::Trace;
 use crate::seen;
+
+/// How often the store may refuse to be read by cores that are restored.
+const REFUSALS_MAX: u32 = 1_000;
 
 /// A job that runs, through all its attempts.
 pub struct World<'a> {
@@ -117,8 +120,15 @@ impl<'a> World<'a> {
         self.options.attempt = number;
         trace.line(format_args!("attempt {number} from {} parts", cores.len()));
         let Instance { job, args, .. } = self.instance;
-        let cluster = Cluster::restored(&**job, args, &self.options, &cores);
-        self.cluster = cluster.map_err(|error| error.report())?;
+        let restores = Restores { cores: &cores, store: checkpoints.store() };
+        let build = || Cluster::restored(&**job, args, &self.options, restores);
+        // The store may refuse: then the attempt ends before it does anything.
+        let (mut refused, mut built) = (0, build());
+        while built.is_err() && refused < REFUSALS_MAX {
+            (refused, built) = (refused + 1, build());
+        }
+        seen!("a segment could be read later only", if refused > 0 && built.is_ok());
+        self.cluster = built.map_err(|error| error.report())?;
         let network = &self.options.network;
         self.checks = Checks::new(&self.cluster, network.buffer_size, network.overdraft);
         Ok(true)

@@ -1,11 +1,16 @@
-//! Writing a large file past the page cache: the disk takes it from our memory.
+//! Writing and reading a large file past the page cache: the disk takes it from our memory, or puts
+//! it there.
 //!
 //! Through the page cache each byte is copied into pages that nobody reads again, which costs three
 //! times the CPU and memory that others need. Here the bytes pass through one aligned buffer; the
 //! thread sleeps while the disk works.
 
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use crate::disk::{self, NewFile};
 
@@ -65,6 +70,64 @@ fn fill(file: &mut NewFile, pieces: &[&[u8]]) -> io::Result<()> {
     Ok(())
 }
 
+/// A file that is read past the page cache, front to back.
+pub(super) struct DirectReader {
+    file: File,
+    memory: Vec<u8>,
+    /// Where in `memory` the chunk begins, and what of it was not handed on.
+    chunk: usize,
+    unread: std::ops::Range<usize>,
+    /// Where the next chunk begins in the file.
+    next: u64,
+}
+
+impl DirectReader {
+    /// Opens a file to be read from `offset` on; `None` if the file system only reads through its
+    /// cache.
+    pub(super) fn open(path: &Path, offset: u64) -> io::Result<Option<Self>> {
+        let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
+        let file = match OpenOptions::new().read(true).custom_flags(direct).open(path) {
+            Err(error) if is_refusal(&error) => return Ok(None),
+            opened => opened?,
+        };
+        let memory = vec![0; CHUNK + ALIGNMENT];
+        let chunk = memory.as_ptr().align_offset(ALIGNMENT);
+        let (skipped, next) = (offset % ALIGNMENT as u64, offset / ALIGNMENT as u64);
+        let next = next * ALIGNMENT as u64;
+        let mut reader = Self { file, memory, chunk, unread: 0..0, next };
+        match reader.fill() {
+            Err(error) if is_refusal(&error) => return Ok(None),
+            filled => filled?,
+        }
+        reader.unread.start = reader.unread.end.min(skipped as usize);
+        Ok(Some(reader))
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let chunk = &mut self.memory[self.chunk..self.chunk + CHUNK];
+        let read = match self.next.is_multiple_of(ALIGNMENT as u64) {
+            true => self.file.read_at(chunk, self.next)?,
+            // Only the end of a file is no multiple.
+            false => 0,
+        };
+        (self.unread, self.next) = (0..read, self.next + read as u64);
+        Ok(())
+    }
+}
+
+impl Read for DirectReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.unread.is_empty() && !into.is_empty() {
+            self.fill()?;
+        }
+        let count = into.len().min(self.unread.len());
+        let from = self.chunk + self.unread.start;
+        into[..count].copy_from_slice(&self.memory[from..from + count]);
+        self.unread.start += count;
+        Ok(count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +144,12 @@ mod tests {
             };
             file.sync_all().unwrap();
             assert!(std::fs::read(&path).unwrap() == bytes[..length], "{length} bytes");
+            for offset in [0, 1, ALIGNMENT - 1, ALIGNMENT, CHUNK + 7, length, length + 1] {
+                let mut reader = DirectReader::open(&path, offset as u64).unwrap().unwrap();
+                let mut read = Vec::new();
+                reader.read_to_end(&mut read).unwrap();
+                assert!(read == bytes[offset.min(length)..length], "{length} from {offset}");
+            }
             let again = write(&path, &[first]).unwrap_err();
             assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
             std::fs::remove_file(&path).unwrap();

@@ -51,7 +51,7 @@ fn restore(part: &mut dyn Journalled, segments: &[Vec<u8>], merged: usize) {
             assert!(part.restore_block(&block).expect("timers"));
         }
     }
-    part.end_restore();
+    part.end_restore().expect("the cold tier answers");
 }
 
 #[test]

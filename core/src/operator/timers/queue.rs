@@ -288,10 +288,11 @@ impl Journalled for TimerQueue {
         Ok(true)
     }
 
-    fn end_restore(&mut self) {
+    fn end_restore(&mut self) -> Result<()> {
         for ((timestamp, number), (namespace, key)) in std::mem::take(&mut self.restored) {
             self.add(Entry::new(&key, namespace, number), timestamp);
         }
+        Ok(())
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a core is made from at a restore.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
-use thalweg_checkpoint::{FileInfo, Image, SectionKind};
+use thalweg_checkpoint::{FileInfo, Image, SectionKind, Store};
 use thalweg_net::{Body, recorded};
 
 use crate::error::Kind;
@@ -15,10 +16,27 @@ use crate::{Error, Result};
 pub struct Restore {
     /// What was recorded.
     pub image: Image,
-    /// All segments of its state, the oldest first, each with the file that holds it.
-    pub segments: Vec<(FileInfo, Vec<u8>)>,
+    /// All segments of its state, the oldest first: the core reads them by itself.
+    pub segments: Vec<FileInfo>,
     /// Whether it was the job's last checkpoint: then only its output is left to be committed.
     pub is_final: bool,
+}
+
+impl Restore {
+    /// Bytes of its state and of what was recorded.
+    pub(crate) fn bytes(&self) -> u64 {
+        let segments: u64 = self.segments.iter().map(|file| file.bytes).sum();
+        segments + self.image.payload_bytes() as u64
+    }
+}
+
+/// What the cores of a job are restored from.
+#[derive(Clone, Copy)]
+pub struct Restores<'a> {
+    /// Each core's part; none if it begins afresh.
+    pub cores: &'a [Rc<Restore>],
+    /// Where their segments are.
+    pub store: &'a dyn Store,
 }
 
 /// An image while tasks read their parts of it.
@@ -67,6 +85,13 @@ impl<'a> Restoring<'a> {
 
 fn cut_short() -> Error {
     invalid("a section is cut short")
+}
+
+/// A file of a checkpoint is not what the manifest says.
+#[cold]
+pub(crate) fn damaged(checkpoint: u64, named: &FileInfo, seen: &str) -> Error {
+    let what = format!("cannot restore checkpoint {checkpoint}: {}: {seen}", named.path);
+    Error::new(Kind::Damaged, what).with_hint("put the file back from a copy of the store")
 }
 
 #[cold]

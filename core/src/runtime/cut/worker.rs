@@ -2,11 +2,10 @@
 
 use thalweg_checkpoint::fail_point;
 use thalweg_net::Barrier;
-use thalweg_state::segment::{BlockReader, SegmentReader};
 
+use super::Recording;
 use super::messages::{CutCommand, CutReport};
-use super::open::{Handed, Hold, ROWS_PER_TURN, Times};
-use super::{Recording, Restore, Restoring, invalid};
+use super::open::{Hold, ROWS_PER_TURN, Times};
 use crate::Result;
 use crate::control::FINAL;
 use crate::runtime::Worker;
@@ -202,83 +201,5 @@ impl Worker {
             self.cuts.tell(CutReport::Ended);
         }
         self.cuts.finished
-    }
-
-    /// Makes a new worker what the core was at a cut. No worker of the job may be stepped before
-    /// all are restored and [settled](Self::is_settled).
-    ///
-    /// # Errors
-    /// The image or a segment is damaged, or was written by another job.
-    pub fn restore(&mut self, restore: &Restore) -> Result<()> {
-        self.core.refresh();
-        let restored = self.restore_parts(restore);
-        restored.map_err(|error| error.on_core(self.core.index()))
-    }
-
-    fn restore_parts(&mut self, restore: &Restore) -> Result<()> {
-        let image = Restoring::new(&restore.image, self.network.buffer_size);
-        for output in self.outputs.iter().flatten() {
-            for receiver in 0..output.receivers() {
-                output.restore(receiver, &image)?;
-            }
-        }
-        for gate in self.gates.iter().flatten() {
-            let restored = gate.inner.borrow_mut().restore(&image);
-            restored.map_err(|error| error.in_operator(&gate.name))?;
-        }
-        for (place, source) in (0u32..).zip(&mut self.sources) {
-            let restored = source.inner.restore(place, &image);
-            restored.map_err(|error| error.in_operator(&source.name))?;
-        }
-        for (place, sink) in (0u32..).zip(&self.sinks) {
-            fail_point!("before-core-commits");
-            sink.restore(place, &image)?;
-        }
-        self.cuts.last = restore.image.checkpoint;
-        if restore.is_final {
-            self.cuts.told_end = true;
-            self.cuts.last_cut = Some(restore.image.checkpoint);
-        }
-        fail_point!("before-core-state");
-        self.restore_state(restore)
-    }
-
-    /// Replays all segments, the oldest first.
-    fn restore_state(&mut self, restore: &Restore) -> Result<()> {
-        for (file, bytes) in &restore.segments {
-            let segment = SegmentReader::new(bytes)?;
-            for block in segment.blocks() {
-                self.restore_block(&block?)?;
-            }
-            self.core.epoch.set(segment.header().epoch + 1);
-            self.cuts.segments.push(Handed::Stored(file.clone()));
-        }
-        for gate in self.gates.iter().flatten() {
-            gate.inner.borrow_mut().end_restore();
-        }
-        Ok(())
-    }
-
-    fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<()> {
-        for gate in self.gates.iter().flatten() {
-            if gate.inner.borrow_mut().restore_block(block)? {
-                return Ok(());
-            }
-        }
-        Err(invalid(&format!("no operator has the state {}", block.name())))
-    }
-
-    /// Whether output that was sealed before the restore is committed.
-    ///
-    /// # Errors
-    /// It cannot be committed.
-    pub fn is_settled(&self) -> Result<bool> {
-        for sink in &self.sinks {
-            if !sink.settled()? {
-                return Ok(false);
-            }
-            sink.confirm(self.cuts.last);
-        }
-        Ok(true)
     }
 }

@@ -25,7 +25,7 @@ impl<T: Record> Gate<T> {
         }
         if !ready {
             cursor.prepared = Prepared::Waits(answers);
-            self.core.budget.wait();
+            self.core.budget.note_wait();
             return Ok(false);
         }
         let first = cursor.at..page.len().min(cursor.at + AHEAD);

@@ -93,9 +93,15 @@ pub trait PageConsumer<T: Record> {
         found
     }
     /// The last block was taken in.
-    fn end_restore(&mut self) {
-        self.journals(&mut |part| part.end_restore());
+    fn end_restore(&mut self) -> Result<()> {
+        let mut ended = Ok(());
+        self.journals(&mut |part| {
+            if ended.is_ok() {
+                ended = part.end_restore();
+            }
+        });
         self.restored();
+        ended
     }
     /// Asks for what these records need: the first ones of a page. Later ones are up to `consume`.
     fn prefetch(&mut self, _page: &PageView<'_, T>, _range: Range<usize>) {}

@@ -153,7 +153,8 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
 
     /// Whether another attempt may fare better.
     fn may_restart(&self, error: &Error) -> bool {
-        let hopeless = matches!(error.kind(), Kind::Usage | Kind::Graph | Kind::Help);
+        let hopeless =
+            matches!(error.kind(), Kind::Usage | Kind::Graph | Kind::Help | Kind::Damaged);
         !hopeless && self.options.stop.load(Ordering::Relaxed) == 0
     }
 
@@ -213,7 +214,8 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         let keeping = match durable {
             None => None,
             Some(Durable { attempt, store, job_id, clock }) => {
-                restores = attempt.cores;
+                let from = attempt.cores.into_iter();
+                restores = from.map(|restore| (restore, Arc::clone(&store))).collect();
                 let (cpus, say) = (self.side_cpus.clone(), voices.line());
                 let board = self.console.as_ref().map(Console::board);
                 Some(Keeping::start(attempt.keeper, store, &job_id, cpus, clock, say, board)?)

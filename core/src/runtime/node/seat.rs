@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender};
 use glommio::{LocalExecutorBuilder, Placement};
+use thalweg_checkpoint::Store;
 
 use super::RunOptions;
 use crate::config::Rim;
@@ -38,7 +39,7 @@ pub(super) struct Seat {
     /// The line to the keeper of checkpoints; `None`: there are none.
     pub(super) cuts: Option<CutLine>,
     pub(super) attempt: u64,
-    pub(super) restore: Option<Restore>,
+    pub(super) restore: Option<(Restore, Arc<dyn Store + Sync>)>,
 }
 
 /// A core as the watching thread sees it.
@@ -120,17 +121,21 @@ impl Seat {
         env.max_parallelism = options.runtime.max_parallelism.unwrap_or(env.max_parallelism);
         env.memory = self.scratch.memory(&self.side_cpus, &node.doorbell);
         env.side_cpus = self.side_cpus;
-        let (cuts, restore) = (self.cuts, self.restore.map(Rc::new));
+        let (cuts, restore) = (self.cuts, self.restore);
+        let restore = restore.map(|(restore, store)| (Rc::new(restore), store));
         env.checkpoints = cuts.is_some();
         env.attempt = self.attempt;
-        env.restore = restore.clone();
+        env.restore = restore.as_ref().map(|(restore, _)| Rc::clone(restore));
         let driver = guarded(index, || {
             let (mut worker, graph) = build(job, args, Rc::clone(&core), env, node.links)?;
             if graph.digest() != digest {
                 return Err(differs());
             }
-            if let Some(restore) = restore {
-                worker.restore(&restore)?;
+            if let Some((restore, store)) = restore {
+                let from = core.refresh_nanos();
+                worker.restore(&restore, &*store)?;
+                let (ms, bytes) = ((core.refresh_nanos() - from) / 1_000_000, restore.bytes());
+                tracing::debug!(core = index, ms, bytes, "restored");
             }
             let meter = Arc::clone(&options.meter);
             let driver =

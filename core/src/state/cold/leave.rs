@@ -19,7 +19,7 @@ const ROWS_PER_TURN: usize = 512;
 const ROWS_ADDED: usize = 1024;
 
 /// Rows of a run, at most.
-const RUN_ROWS: usize = 4096;
+pub(super) const RUN_ROWS: usize = 4096;
 
 /// Ghosts that are kept in any case.
 const GHOSTS_MIN: usize = 256;

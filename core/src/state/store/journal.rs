@@ -33,9 +33,16 @@ impl<K: Key, V: Row> Journalled for Store<K, V> {
         if !is_of(block, &self.column)? {
             return Ok(false);
         }
+        let rows = block.rows();
+        with_table!(&mut self.rows, table => table.expect(rows));
+        let overflows = self.core.budget.overflows();
+        if overflows && self.cold.is_none() {
+            self.cold = Some(Box::new(Cold::new(&self.core, &self.column.name)?));
+        }
         for op in block.ops() {
             let (place, cold) = (self.places.row, self.cold.as_deref_mut());
-            let replayed = with_table!(&mut self.rows, table => replay(table, cold, op, place));
+            let replayed =
+                with_table!(&mut self.rows, table => replay(table, cold, op, place, overflows));
             replayed.map_err(|error| {
                 let what = format!("cannot restore a row of state {}", self.column.name);
                 Error::new(Kind::State, what).with_source(error)
@@ -44,23 +51,35 @@ impl<K: Key, V: Row> Journalled for Store<K, V> {
         Ok(true)
     }
 
-    fn end_restore(&mut self) {
+    fn end_restore(&mut self) -> Result<()> {
+        if let Some(cold) = &mut self.cold {
+            cold.end_replay()?;
+        }
         let now = self.core.wall_millis();
         if let Rows::Expiring(rows) = &mut self.rows {
             rows.begin_now(now);
         }
+        Ok(())
     }
 }
 
-/// Does what an operation says.
+/// Does what an operation says. Where memory `overflows` a key that is not in the table stays out
+/// of it.
 fn replay<K: Key, R: Row>(
     table: &mut Table<K, R>,
-    cold: Option<&mut Cold<K>>,
+    mut cold: Option<&mut Cold<K>>,
     op: Op<'_>,
     place: fn(&K, u64) -> u64,
+    overflows: bool,
 ) -> Result<()> {
     let owner = K::decode(op.key)?;
     let key = KeyRef { hash: place(&owner, op.key_hash), bytes: op.key };
+    if let Some(cold) = cold.as_deref_mut().filter(|cold| overflows || cold.has_left())
+        && table.get(key).is_none()
+    {
+        op.value.map(R::decode).transpose()?;
+        return cold.replay(key, op.value);
+    }
     let Some(bytes) = op.value else {
         match (table.replay_removal(key), cold) {
             (None, None) => {}

@@ -173,15 +173,23 @@ impl Twins {
         }
     }
 
-    /// Rebuilds a store from all segments so far and compares it with what the model was.
+    /// Rebuilds a store from all segments so far and compares it with what the model was: by turns
+    /// in memory, beyond its budget, and with all rows in the cold tier.
     fn rebuild(&self, ended: &Model) {
+        let memory = &match self.ends % 3 {
+            0 => StateMemory::default(),
+            1 => StateMemory::above_memory(self.way.bytes.unwrap_or(0), self.random),
+            _ => StateMemory::forced_cold(self.random),
+        };
         let core = Core::new(0, 1, Rc::new(self.clock.clone()) as Rc<dyn Clock>);
+        core.budget.bound(memory);
         let mut store = self.way.store(&core);
         for block in self.segments.iter().flatten() {
             let block = BlockReader::read(&mut block.bytes()).expect("a block");
             assert!(store.restore_block(&block).expect("rows are rows"));
+            core.budget.measure(store.bytes());
         }
-        store.end_restore();
+        store.end_restore().expect("the cold tier answers");
         let now = core.wall_millis();
         for number in 0..self.way.keys {
             let text = text(number);
@@ -191,10 +199,13 @@ impl Twins {
             let expected = ended.get(&number).filter(|(_, written)| lives(*written));
             let expected = expected.map(|(value, _)| value);
             let segment = self.ends;
+            store.bring(key);
             assert_eq!(store.peek(key), expected, "key {number} in segment {segment}");
             store.discard(key);
         }
-        assert!(store.bytes() < 1 << 20, "{} bytes are left", store.bytes());
+        let cold = store.is_cold();
+        assert!(!memory.eager || ended.is_empty() || cold, "rows went past the table");
+        assert!(cold || store.bytes() < 1 << 20, "{} bytes are left", store.bytes());
     }
 
     /// As a flat map with state uses a row.

@@ -206,7 +206,7 @@ fn a_cold_tier_that_fails_ends_the_job_with_its_error() {
         Ok(())
     };
     let clock: std::rc::Rc<dyn Clock> = std::rc::Rc::new(ManualClock::new(0));
-    let mut workers = local_workers(&job, &Args::default(), 1, &clock, &env, &[]).unwrap();
+    let mut workers = local_workers(&job, &Args::default(), 1, &clock, &env, None).unwrap();
     let error = loop {
         match workers[0].step() {
             Ok(progress) => assert!(!progress.done, "the job ends without an error"),
