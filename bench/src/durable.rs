@@ -64,7 +64,7 @@ impl Drop for Scratch {
 /// Whether a directory lies in memory, so that nothing there is ever written to a disk.
 pub fn is_in_memory(directory: &Path) -> bool {
     const TMPFS: i64 = 0x0102_1994;
-    rustix::fs::statfs(directory).is_ok_and(|it| it.f_type as i64 == TMPFS)
+    rustix::fs::statfs(directory).is_ok_and(|it| it.f_type == TMPFS)
 }
 
 /// Lets a job keep checkpoints and its other files in a directory, and be asked there. Without an
@@ -130,6 +130,17 @@ impl Console {
         match self.ask(Request::Checkpoint, patience)? {
             Answer::Checkpoint(id) => Ok(id),
             Answer::Refused(why) => Err(io::Error::other(format!("no checkpoint: {why}"))),
+            other => Err(io::Error::other(format!("the job answers {other:?}"))),
+        }
+    }
+
+    /// Has the job worked off what it has read, keep it, and end.
+    ///
+    /// # Errors
+    /// It goes on, or takes longer than `patience`.
+    pub fn stop(&self, patience: Duration) -> io::Result<()> {
+        match self.ask(Request::Stop, patience)? {
+            Answer::Ended => Ok(()),
             other => Err(io::Error::other(format!("the job answers {other:?}"))),
         }
     }

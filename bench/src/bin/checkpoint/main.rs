@@ -4,8 +4,12 @@
 //! Before anything is measured, a job with checkpoints must have emitted what it emits without.
 
 mod backpressure;
+mod child;
 mod one_percent;
+mod paced;
 mod rates;
+mod restart;
+mod ten_times;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -52,12 +56,16 @@ type Outcome = Result<(), Box<dyn Error>>;
 /// A case measures something and adds it to the report.
 type Case = fn(&Context, &mut Report) -> Outcome;
 
-const CASES: [(&str, Case); 5] = [
+const CASES: [(&str, Case); 9] = [
     ("rate-1s", |context, report| rates::measure(context, &rates::EACH_SECOND, report)),
     ("rate-10s", |context, report| rates::measure(context, &rates::EACH_TEN_SECONDS, report)),
     ("zipf-100ms", |context, report| rates::measure(context, &rates::ZIPF, report)),
+    ("busy-2m", paced::busy),
+    ("latency-1m", paced::latency),
     ("backpressure", backpressure::measure),
     ("one-percent", one_percent::measure),
+    ("restart", restart::measure),
+    ("ten-times", ten_times::measure),
 ];
 
 fn names() -> Vec<&'static str> {
@@ -65,6 +73,9 @@ fn names() -> Vec<&'static str> {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|word| word == child::WORD) {
+        return child::main();
+    }
     report::exit(measure(&Arguments::parse()))
 }
 
