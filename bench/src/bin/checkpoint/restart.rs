@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::{self, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use thalweg_bench::durable::Console;
 use thalweg_bench::machine::{monotonic_nanos, sleep, wall_millis};
@@ -36,6 +37,11 @@ const INTERVAL_MS: u64 = 1_000;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// A child that is not in time after so many seconds is given up.
+const GIVEN_UP_SECONDS: i64 = 60;
+
+const BAR: Bar = Bar::Most("ms from SIGKILL to the first verdict", 1_000.0);
+
 /// Kills a child and starts it again, some times.
 pub fn measure(context: &Context, report: &mut Report) -> Outcome {
     let place = context.scratch.place(NAME)?;
@@ -55,7 +61,9 @@ pub fn measure(context: &Context, report: &mut Report) -> Outcome {
     let epoch = Some(monotonic_nanos());
     let arguments = child::Arguments { epoch, interval: Some(interval), ..filling };
     let mut running = Child::start(&arguments)?;
-    let mut told = running.told(context.parallelism)?;
+    if running.told(context.parallelism)?.is_none() {
+        return give_up(report);
+    }
     let mut runs = Vec::new();
     for round in 0..context.options.pairs() as u64 {
         let bytes = wait_for_checkpoint(&place, round * interval / 7 % interval)?;
@@ -63,7 +71,7 @@ pub fn measure(context: &Context, report: &mut Report) -> Outcome {
         running.kill()?;
         let detected = monotonic_nanos();
         running = Child::start(&arguments)?;
-        told = running.told(context.parallelism)?;
+        let Some(told) = running.told(context.parallelism)? else { return give_up(report) };
         let run = Run::of(&arguments, &told, killed, detected)?;
         let (wrong, compared) = child::wrong(&arguments, &told);
         let visible_ms = visible(&place)?.saturating_sub(killed_ms);
@@ -74,8 +82,14 @@ pub fn measure(context: &Context, report: &mut Report) -> Outcome {
         }
         runs.push((run, bytes as f64, visible_ms as f64));
     }
-    drop((running, told));
     tell(&runs, report);
+    Ok(())
+}
+
+/// The child does not come back.
+fn give_up(report: &mut Report) -> Outcome {
+    report.void(format!("{NAME}: no verdicts in time within {GIVEN_UP_SECONDS} s of a start"));
+    report.bar(NAME, &BAR, GIVEN_UP_SECONDS as f64 * 1e3);
     Ok(())
 }
 
@@ -90,7 +104,7 @@ fn tell(runs: &[(Run, f64, f64)], report: &mut Report) {
     }
     report.figure(&format!("{NAME} next checkpoint complete ms"), quartiles(&|run| run.2));
     let first = quartiles(&|run| run.0.first);
-    report.bar(NAME, &Bar::Most("ms from SIGKILL to the first verdict", 1_000.0), first.median);
+    report.bar(NAME, &BAR, first.median);
 }
 
 /// Fills the state of a child and stops it.
@@ -197,16 +211,24 @@ impl Child {
         Ok(Self { process, lines: BufReader::new(lines) })
     }
 
-    /// What each core says once its verdicts are in time.
-    fn told(&mut self, cores: usize) -> Result<Vec<Told>, Box<dyn Error>> {
-        let read = |_| -> Result<Told, Box<dyn Error>> {
+    /// What each core says once its verdicts are in time; `None`: one has said nothing for long.
+    fn told(&mut self, cores: usize) -> Result<Option<Vec<Told>>, Box<dyn Error>> {
+        let mut told = Vec::new();
+        while told.len() < cores {
+            if self.lines.buffer().is_empty() {
+                let patience = Timespec { tv_sec: GIVEN_UP_SECONDS, tv_nsec: 0 };
+                let pipe = PollFd::new(self.lines.get_ref(), PollFlags::IN);
+                if poll(&mut [pipe], Some(&patience))? == 0 {
+                    return Ok(None);
+                }
+            }
             let mut line = String::new();
             if self.lines.read_line(&mut line)? == 0 {
                 return Err("the child ended too early".into());
             }
-            Ok(serde_json::from_str(&line)?)
-        };
-        (0..cores).map(read).collect()
+            told.push(serde_json::from_str(&line)?);
+        }
+        Ok(Some(told))
     }
 
     /// SIGKILL, and waits until it is gone.
