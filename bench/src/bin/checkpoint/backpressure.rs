@@ -1,8 +1,8 @@
 //! Checkpoints of a job whose sink takes 1,000 records a second, and of one whose sink takes none.
 //!
 //! All queues are full, so a checkpoint has to overtake what waits in them. The baseline writes the
-//! same number of bytes into a new file and synchronises it, in turn with the checkpoints. How often
-//! files and directories are synchronised is counted where that is done, in
+//! same number of bytes into a new file and synchronises it, in turn with the checkpoints. How
+//! often files and directories are synchronised is counted where that is done, in
 //! `thalweg_checkpoint::disk`.
 
 use std::fs::File;
