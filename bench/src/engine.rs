@@ -71,14 +71,19 @@ impl Config {
         self.records.or(endless)
     }
 
-    fn run(&self, options: &RunOptions) -> Result<Summary> {
+    /// Runs the job with these options.
+    ///
+    /// # Errors
+    /// Whatever ends the job.
+    pub fn run(&self, options: &RunOptions) -> Result<Summary> {
         match self.job {
             Job::FraudP => thalweg::run(fraud_p, &self.args(), options),
             Job::Fraud => thalweg::run(fraud, &self.args(), options),
         }
     }
 
-    fn options(&self) -> RunOptions {
+    /// The options that the configuration means.
+    pub fn options(&self) -> RunOptions {
         let mut options = RunOptions::new(self.parallelism);
         options.runtime.idle = self.idle;
         options.runtime.warm_up = self.warm_up;
@@ -135,11 +140,29 @@ impl Session {
 
     /// Lets the job run until its sources have read so many records since its start, or it ends.
     pub fn run_until(&self, records: u64) {
+        self.run_while(|| {
+            while self.meter.records_in() < records && !self.thread.is_finished() {
+                sleep(Duration::from_millis(10));
+            }
+        });
+    }
+
+    /// Lets the job run while something is done.
+    pub fn run_while<R>(&self, body: impl FnOnce() -> R) -> R {
         self.meter.resume();
-        while self.meter.records_in() < records && !self.thread.is_finished() {
-            sleep(Duration::from_millis(10));
-        }
+        let result = body();
         self.rest();
+        result
+    }
+
+    /// Live counts of the job.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Whether the job has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
     }
 
     fn rest(&self) {

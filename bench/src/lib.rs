@@ -5,6 +5,7 @@
 
 pub mod bare;
 pub mod digest;
+pub mod durable;
 pub mod engine;
 pub mod handwritten;
 pub mod machine;

@@ -33,6 +33,18 @@ impl Clock {
     }
 }
 
+/// Milliseconds of the wall clock, since 1970.
+pub fn wall_millis() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// Nanoseconds of the monotonic clock, which all processes of a machine share.
+pub fn monotonic_nanos() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// Sleeps, for the coordinator of a bench.
 #[expect(clippy::disallowed_methods, reason = "a bench is at the rim; its coordinator waits")]
 pub fn sleep(duration: Duration) {

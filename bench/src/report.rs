@@ -126,6 +126,15 @@ impl Quantiles {
     }
 }
 
+/// What a figure has to be: its name, with the unit, and the bound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bar {
+    /// At least this.
+    Least(&'static str, f64),
+    /// At most this.
+    Most(&'static str, f64),
+}
+
 /// The report of one bench while it runs. Holds the lock.
 pub struct Report {
     name: &'static str,
@@ -134,6 +143,7 @@ pub struct Report {
     configuration: Map<String, Value>,
     ratios: BTreeMap<String, Quartiles>,
     figures: Map<String, Value>,
+    bars: Vec<Value>,
     raw: Vec<Value>,
     void: Vec<String>,
     _lock: File,
@@ -150,6 +160,7 @@ impl Report {
             configuration: Map::new(),
             ratios: BTreeMap::new(),
             figures: Map::new(),
+            bars: Vec::new(),
             raw: Vec::new(),
             void: Vec::new(),
         })
@@ -171,6 +182,20 @@ impl Report {
         self.raw(&json!({ "ratio": key, "pairs": pairs }));
         self.ratios.insert(key.to_owned(), quartiles);
         quartiles
+    }
+
+    /// States what a figure had to be, and whether it was.
+    pub fn bar(&mut self, case: &str, bar: &Bar, measured: f64) {
+        let (what, limit, is_met) = match *bar {
+            Bar::Least(what, least) => {
+                (format!("{what} at least {least}"), least, measured >= least)
+            }
+            Bar::Most(what, most) => (format!("{what} at most {most}"), most, measured <= most),
+        };
+        eprintln!("{case}: {what}: {measured:.3}, {}", if is_met { "met" } else { "missed" });
+        self.bars.push(json!({
+            "case": case, "bar": what, "limit": limit, "measured": measured, "met": is_met,
+        }));
     }
 
     /// Keeps one raw run.
@@ -197,6 +222,7 @@ impl Report {
             "ratios": medians(&self.ratios),
             "quartiles": self.ratios,
             "figures": self.figures,
+            "bars": self.bars,
             "void": self.void,
         });
         if self.options.json {

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
 
@@ -53,6 +54,14 @@ fn note(operation: impl FnOnce() -> Operation) {
             operations.push(operation());
         }
     });
+}
+
+/// Synchronisations of files and directories that have succeeded.
+static SYNCHRONISED: AtomicU64 = AtomicU64::new(0);
+
+/// How many files and directories this process has synchronised so far: for measurements.
+pub fn synchronised_count() -> u64 {
+    SYNCHRONISED.load(Ordering::Relaxed)
 }
 
 /// A file that is being written.
@@ -105,6 +114,7 @@ impl NewFile {
     /// Makes its bytes durable, but not its name.
     pub fn sync_all(&self) -> io::Result<()> {
         self.file.sync_all()?;
+        SYNCHRONISED.fetch_add(1, Ordering::Relaxed);
         note(|| Operation::Synchronise(self.path.clone()));
         Ok(())
     }
@@ -143,6 +153,7 @@ fn above(path: &Path) -> &Path {
 /// Makes the names in a directory durable.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()?;
+    SYNCHRONISED.fetch_add(1, Ordering::Relaxed);
     note(|| Operation::SynchroniseDirectory(path.to_owned()));
     Ok(())
 }

@@ -152,6 +152,10 @@ pub struct CoreMetrics {
     /// a sample, with the time until the core took its next turn, as a record that fell due in it
     /// would have felt it.
     pub hiccups: Distribution,
+    /// Instants of cuts, in nanoseconds.
+    pub instants: Distribution,
+    /// Slices in which a cut was encoded, in nanoseconds.
+    pub slices: Distribution,
     /// Idle time in gaps below a microsecond that is no sample yet.
     idle_nanos: Counter,
     user_counters: RefCell<BTreeMap<String, Rc<Counter>>>,
@@ -178,6 +182,10 @@ pub struct CoreReport {
     pub absences: Histogram<u64>,
     /// See [`CoreMetrics::hiccups`].
     pub hiccups: Histogram<u64>,
+    /// See [`CoreMetrics::instants`].
+    pub instants: Histogram<u64>,
+    /// See [`CoreMetrics::slices`].
+    pub slices: Histogram<u64>,
 }
 
 /// A copy of a core's metrics.
@@ -254,8 +262,9 @@ impl StateMetrics {
 impl CoreMetrics {
     /// Begins to measure anew; counts stay.
     pub(crate) fn restart(&self) {
-        let all = [&self.latency, &self.turns, &self.absences, &self.hiccups];
-        all.into_iter().for_each(Distribution::clear);
+        let turns = [&self.latency, &self.turns, &self.absences, &self.hiccups];
+        let all = turns.into_iter().chain([&self.instants, &self.slices]);
+        all.for_each(Distribution::clear);
     }
 
     /// Takes the gap between the starts of two turns of which the first did no work.
@@ -320,6 +329,8 @@ impl CoreMetrics {
             turns: self.turns.snapshot(),
             absences: self.absences.snapshot(),
             hiccups: self.hiccups.snapshot(),
+            instants: self.instants.snapshot(),
+            slices: self.slices.snapshot(),
         }
     }
 

@@ -47,6 +47,10 @@ pub struct Summary {
     pub absences: Histogram<u64>,
     /// Nanoseconds of turns that did nothing: the machine's hiccups.
     pub hiccups: Histogram<u64>,
+    /// Nanoseconds of the instants of cuts.
+    pub instants: Histogram<u64>,
+    /// Nanoseconds of the slices in which cuts were encoded.
+    pub slices: Histogram<u64>,
     /// The signal that stopped the run; 0 if it ended by itself.
     pub signal: i32,
     /// Who has ended the run from outside.
@@ -74,6 +78,8 @@ impl Summary {
             turns: empty_histogram(),
             absences: empty_histogram(),
             hiccups: empty_histogram(),
+            instants: empty_histogram(),
+            slices: empty_histogram(),
             signal: 0,
             stopped: None,
             checkpoints: Checkpoints::default(),
@@ -113,6 +119,8 @@ impl Summary {
             (&mut self.turns, &report.turns),
             (&mut self.absences, &report.absences),
             (&mut self.hiccups, &report.hiccups),
+            (&mut self.instants, &report.instants),
+            (&mut self.slices, &report.slices),
         ];
         for (all, own) in histograms {
             let added = all.add(own);

@@ -90,6 +90,7 @@ impl Worker {
         self.release();
         let peers = self.links.iter().map(Option::is_some).collect();
         let times = Times { from, to: self.core.refresh_nanos(), ..Times::default() };
+        self.core.metrics.instants.record(times.to.saturating_sub(from), 1);
         self.cuts.begin(trigger, recording, peers, times);
         self.cuts.last_cut = (trigger.kind == FINAL).then_some(trigger.checkpoint);
         fail_point!("behind-instant");
@@ -142,6 +143,7 @@ impl Worker {
             self.encode_segment(ROWS_PER_TURN.min(self.budget))?;
             let now = self.core.refresh_nanos();
             self.cuts.note_slice(from, now);
+            self.core.metrics.slices.record(now.saturating_sub(from), 1);
             fail_point!("slice-encoded");
         }
         let now = self.core.now();
