@@ -164,3 +164,37 @@ fn a_job_begins_afresh_where_no_output_stands_in_its_way() {
     assert!(newest.cores.iter().all(|core| core.part.path.contains("att-2")), "{newest:?}");
     first.remove();
 }
+
+/// What is visible stays, nothing is lost, and nothing is there that should not be.
+#[test]
+fn at_least_once_output_is_visible_before_its_checkpoint_and_never_lost() {
+    let _cores = cores();
+    let mut reference = place("least-reference", &words(&[], &[]));
+    let Ended { status, said } = reference.run();
+    assert!(status.success(), "{said}");
+    let expected = reference.committed().sequences();
+    let mode = ["-D", "checkpoint.mode=at-least-once"];
+    let options = [CHECKPOINTS, &mode].concat();
+    let mut place = place("least", &words(&options, &["--rate", "50000"]));
+    let mut marks = place.committed().marks();
+    for _ in 0..4 {
+        let mut running = place.start();
+        let complete = place.completed();
+        wait_until("a checkpoint is complete", PATIENCE, || {
+            running.has_ended() || place.completed() > complete
+        });
+        running.kill();
+        let now = place.committed().marks();
+        for (part, mark) in &marks {
+            assert_eq!(now.get(part), Some(mark), "{part} has changed");
+        }
+        assert!(now.len() > marks.len(), "nothing became visible");
+        marks = now;
+    }
+    let Ended { status, said } = place.run();
+    assert!(status.success() && place.history().is_finished(), "{said}");
+    assert!(said.contains("checkpoint.mode=at-least-once"), "{said}");
+    let differences = Differences::at_least(&expected, &place.committed().sequences());
+    assert!(differences.is_none(), "{differences:?}");
+    [reference, place].into_iter().for_each(Place::remove);
+}

@@ -21,6 +21,8 @@ pub struct CheckpointConfig {
     pub restarts: Strategy,
     /// Whether they stay when the job is cancelled.
     pub retain_on_cancel: bool,
+    /// Whether output does not wait for them.
+    pub at_least_once: bool,
 }
 
 impl Config {
@@ -47,6 +49,7 @@ impl Config {
             },
             restarts: self.restarts(),
             retain_on_cancel: self.setting("checkpoint.retention").text == "retain-on-cancel",
+            at_least_once: self.setting("checkpoint.mode").text == "at-least-once",
         })
     }
 

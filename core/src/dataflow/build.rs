@@ -41,6 +41,8 @@ pub(crate) struct Environment {
     pub(crate) inline_io: bool,
     pub(crate) side_cpus: SideCpus,
     pub(crate) checkpoints: bool,
+    /// Whether output does not wait for them.
+    pub(crate) write_through: bool,
     pub(crate) max_parallelism: u32,
     pub(crate) memory: StateMemory,
     /// Bytes of segments from which on it pays to merge them.
@@ -62,6 +64,7 @@ impl Environment {
             inline_io: true,
             side_cpus: SideCpus::default(),
             checkpoints: false,
+            write_through: false,
             max_parallelism: thalweg_state::group::default_max_parallelism(cores),
             memory: StateMemory::default(),
             merge: MergeLimits::DEFAULT,
@@ -230,6 +233,7 @@ impl Flow {
             doorbell: self.env.doorbell.clone(),
             inline_io: self.env.inline_io,
             checkpoints: self.env.checkpoints,
+            write_through: self.env.write_through,
             attempt: self.env.attempt,
             aside: self.aside(),
         }

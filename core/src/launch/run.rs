@@ -168,9 +168,16 @@ fn checkpoints(
     job_id: &str,
     from: RestartFrom,
 ) -> CheckpointOptions {
-    let CheckpointConfig { directory, coordinator, restarts, retain_on_cancel } = config;
-    let (job_name, job_id) = (job.to_owned(), job_id.to_owned());
-    CheckpointOptions { directory, job_name, job_id, coordinator, restarts, from, retain_on_cancel }
+    CheckpointOptions {
+        directory: config.directory,
+        job_name: job.to_owned(),
+        job_id: job_id.to_owned(),
+        coordinator: config.coordinator,
+        restarts: config.restarts,
+        from,
+        retain_on_cancel: config.retain_on_cancel,
+        at_least_once: config.at_least_once,
+    }
 }
 
 /// The exit code of a run that was cancelled.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
-use thalweg_checkpoint::{HiddenPart, disk, fail_point, part};
+use thalweg_checkpoint::{HiddenPart, PartName, disk, fail_point, part};
 
 use self::encode::Format;
 use self::parts::{failed, sync};
@@ -34,8 +34,9 @@ const ROLL_AFTER: Duration = Duration::from_secs(60);
 /// A sink that writes records as lines to files `part-<checkpoint>-<core>-<number>.jsonl` or `.csv`
 /// in a directory, which it makes. The order of the names is the order of any one key's records.
 ///
-/// With checkpoints a part becomes visible when the checkpoint that holds it is complete; without,
-/// when it is full or old enough and at the end, as checkpoint 0. Unless it may be overwritten, the
+/// With checkpoints a part becomes visible when the checkpoint that holds it is complete. Without,
+/// and in the mode `at-least-once`, it does when it is full or old enough, at a checkpoint, and at
+/// the end. Unless it may be overwritten, the
 /// directory must be empty or absent.
 ///
 /// ```
@@ -105,6 +106,17 @@ impl FileSink {
     pub fn roll_after(mut self, age: Duration) -> Self {
         self.roll_after = age;
         self
+    }
+}
+
+impl FileSink {
+    /// A number above those of all parts that a core has committed before: where nobody says which
+    /// of them count, none may be written again.
+    fn next_number(&self, core: usize) -> Result<u64> {
+        let names = entries(&self.directory)?;
+        let parts = names.iter().filter_map(|name| PartName::parse(name));
+        let own = parts.filter(|part| part.core as usize == core);
+        Ok(own.map(|part| part.number + 1).max().unwrap_or(0))
     }
 }
 

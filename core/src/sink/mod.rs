@@ -90,9 +90,12 @@ pub struct SinkContext {
     pub doorbell: Option<Doorbell>,
     /// Write inline instead of on side threads: tests and the simulator.
     pub inline_io: bool,
-    /// Whether checkpoints commit the output; without them a writer commits when it rolls and at
-    /// the end, as checkpoint 0.
+    /// Whether checkpoints are made; without them a writer commits when it rolls and at the end, as
+    /// checkpoint 0.
     pub checkpoints: bool,
+    /// Whether output becomes visible without waiting for the checkpoint that holds it: at least
+    /// once. What was written before a cut must be visible when it is settled.
+    pub write_through: bool,
     /// The attempt that writes: no two attempts write to one file.
     pub attempt: u64,
     /// Where side threads run; `None`: inline.

@@ -120,6 +120,16 @@ impl Differences {
         differences
     }
 
+    /// Compares what is there with what should be there at least once: what is doubled is right,
+    /// but for lines that should not be there at all.
+    pub fn at_least(expected: &Sequences, found: &Sequences) -> Self {
+        let mut differences = Self::of_all(expected, found);
+        let known = |key, line| expected.get(key).is_some_and(|lines| lines.contains(line));
+        let lines = found.iter().flat_map(|(key, lines)| lines.iter().map(move |it| (key, it)));
+        differences.doubled = lines.filter(|(key, line)| !known(key, line)).count() as u64;
+        differences
+    }
+
     /// Whether nothing is wrong.
     pub fn is_none(&self) -> bool {
         (self.lost, self.doubled, self.disordered) == (0, 0, 0)

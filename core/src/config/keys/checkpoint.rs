@@ -36,8 +36,9 @@ pub(super) const CHECKPOINT: &[Key] = &[
         "checkpoint.mode",
         Choice(&["exactly-once", "at-least-once"]),
         "exactly-once",
-        Effect::NotYet("sinks wait for the checkpoint in this version: output is exactly once"),
-        "What sinks promise; `at-least-once`: they write without waiting for a checkpoint.",
+        Effect::Works,
+        "What sinks promise. `at-least-once`: output is visible without waiting for a checkpoint, \
+         and what was written behind the last one may be there twice after a failure.",
         &[flink("execution.checkpointing.mode")],
     ),
     key(

@@ -44,6 +44,8 @@ pub struct CheckpointOptions {
     pub from: RestartFrom,
     /// Whether they stay when the job is cancelled.
     pub retain_on_cancel: bool,
+    /// Whether output does not wait for them, and may be there twice: at least once.
+    pub at_least_once: bool,
 }
 
 /// A job on this machine.
@@ -86,6 +88,12 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         let clock = MachineClock::new();
         let mut restarts = Restarts::new(checkpoints.restarts);
         announce(&self.planned.graph, &self.side_cpus);
+        if checkpoints.at_least_once {
+            tracing::warn!(
+                "checkpoint.mode=at-least-once: what is written behind the newest checkpoint is \
+                 visible at once, and is there twice after a failure"
+            );
+        }
         let mut from = checkpoints.from;
         loop {
             let Some(attempt) = self.begin(&store, checkpoints, from, &clock)? else {

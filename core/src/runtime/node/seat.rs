@@ -124,6 +124,8 @@ impl Seat {
         let (cuts, restore) = (self.cuts, self.restore);
         let restore = restore.map(|(restore, store)| (Rc::new(restore), store));
         env.checkpoints = cuts.is_some();
+        let durable = options.checkpoints.as_ref();
+        env.write_through = durable.is_some_and(|it| it.at_least_once);
         env.attempt = self.attempt;
         env.restore = restore.as_ref().map(|(restore, _)| Rc::clone(restore));
         let driver = guarded(index, || {

@@ -179,14 +179,24 @@ fn a_job_that_fails_leaves_no_unfinished_part() {
 
 /// A writer on a core of its own, with a clock that stands still.
 fn writer(sink: &FileSink, checkpoints: bool) -> (FileWriter<u64>, Rc<Core>, ManualClock) {
+    writer_of(sink, checkpoints, false, 3)
+}
+
+fn writer_of(
+    sink: &FileSink,
+    checkpoints: bool,
+    write_through: bool,
+    attempt: u64,
+) -> (FileWriter<u64>, Rc<Core>, ManualClock) {
     let clock = ManualClock::new(0);
     let core = Core::new(1, 2, Rc::new(clock.clone()));
-    let (attempt, aside) = (3, None);
+    let aside = None;
     let cx = SinkContext {
         core: Rc::clone(&core),
         doorbell: None,
         inline_io: true,
         checkpoints,
+        write_through,
         attempt,
         aside,
     };
@@ -207,6 +217,31 @@ fn an_old_part_is_rolled_without_another_record() {
     core.refresh();
     assert!(writer.ready().unwrap());
     assert_eq!(folder.names("out"), ["part-0000000000-00001-00000000.jsonl"]);
+}
+
+#[test]
+fn at_least_once_a_part_is_visible_at_the_cut_and_never_written_again() {
+    let folder = Folder::new("sink-through");
+    let sink = FileSink::json_lines(folder.path("out")).roll_bytes(1);
+    let (mut first, ..) = writer_of(&sink, true, true, 1);
+    first.restored(4);
+    first.write(1, STAMP).unwrap();
+    assert_eq!(first.seal(5).unwrap(), []);
+    assert!(first.settled().unwrap());
+    first.write(2, STAMP).unwrap();
+    assert!(first.settled().unwrap());
+    drop(first);
+    // The checkpoint has failed: the next attempt goes on from the one before it.
+    let (mut second, ..) = writer_of(&sink, true, true, 2);
+    second.restored(4);
+    second.write(1, STAMP).unwrap();
+    second.seal(7).unwrap();
+    second.end().unwrap();
+    assert!(second.finish().unwrap());
+    let names = folder.names("out");
+    let expected = ["5-00001-00000000", "5-00001-00000002", "6-00001-00000001"];
+    let expected = expected.map(|name| format!("part-000000000{name}.jsonl"));
+    assert_eq!(names, expected);
 }
 
 #[test]

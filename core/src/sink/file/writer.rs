@@ -30,7 +30,9 @@ pub struct FileWriter<T> {
     rolled: Vec<HiddenPart>,
     number: u64,
     checkpoint: u64,
+    /// Whether there are checkpoints, and whether parts wait for them.
     checkpoints: bool,
+    waits: bool,
     attempt: u64,
     input: PhantomData<fn(T)>,
 }
@@ -45,6 +47,9 @@ struct Part {
 
 impl<T: Serialize> FileWriter<T> {
     pub(super) fn new(sink: FileSink, cx: SinkContext) -> Result<Self> {
+        let waits = cx.checkpoints && !cx.write_through;
+        let first = cx.attempt == 1 || waits;
+        let number = if first { 0 } else { sink.next_number(cx.core.index())? };
         let files = SideThread::start(PartFiles::new(sink.directory.clone()), cx.aside)?;
         Ok(Self {
             core: cx.core,
@@ -55,9 +60,10 @@ impl<T: Serialize> FileWriter<T> {
             spare: Vec::new(),
             part: None,
             rolled: Vec::new(),
-            number: 0,
+            number,
             checkpoint: 0,
             checkpoints: cx.checkpoints,
+            waits,
             attempt: cx.attempt,
             input: PhantomData,
         })
@@ -86,10 +92,10 @@ impl<T: Serialize> FileWriter<T> {
         self.send();
         let Some(part) = self.part.take() else { return };
         self.files.order(PartOrder::Close);
-        if self.checkpoints {
+        if self.waits {
             self.rolled.push(part.name);
         } else {
-            let sealed = self.sealed(part.name, 0);
+            let sealed = self.sealed(part.name, part.name.checkpoint);
             self.files.order(PartOrder::Commit(vec![sealed]));
         }
     }
@@ -164,7 +170,7 @@ impl<T: Serialize + 'static> SinkWriter<T> for FileWriter<T> {
     }
 
     fn end(&mut self) -> Result<()> {
-        if !self.checkpoints {
+        if !self.waits {
             self.roll();
         }
         Ok(())
