@@ -76,6 +76,7 @@ pub fn keep(mut options: RunOptions, directory: &Path, interval: Option<Duration
     options.console = true;
     options.checkpoints = Some(CheckpointOptions {
         at_least_once: false,
+        allow_output_replay: false,
         directory: directory.join("chk"),
         job_name: JOB_ID.to_owned(),
         job_id: JOB_ID.to_owned(),

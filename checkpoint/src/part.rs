@@ -50,7 +50,8 @@ pub struct HiddenPart {
     pub core: u32,
     /// See [`PartName::number`].
     pub number: u64,
-    /// The attempt that writes it: no two attempts ever write to one file.
+    /// The attempt that writes it: no two attempts ever write to one file. 0: it was committed and
+    /// taken back.
     pub attempt: u64,
 }
 
@@ -69,7 +70,21 @@ impl PartName {
     }
 }
 
+impl PartName {
+    /// The hidden name of a part whose checkpoint no longer counts. It is that of no attempt, so
+    /// every later one removes it.
+    pub fn taken_back(&self) -> HiddenPart {
+        let Self { checkpoint, core, number, .. } = *self;
+        HiddenPart { checkpoint, core, number, attempt: 0 }
+    }
+}
+
 impl HiddenPart {
+    /// Whether the part was [taken back](PartName::taken_back).
+    pub fn is_taken_back(&self) -> bool {
+        self.attempt == 0
+    }
+
     /// Reads a hidden name; `None` if it is not one of ours.
     pub fn parse(name: &str) -> Option<Self> {
         let name = name.strip_prefix('.')?.strip_prefix(PREFIX)?.strip_suffix(PENDING)?;

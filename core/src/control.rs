@@ -10,7 +10,7 @@ mod keeper;
 mod work;
 
 pub(crate) use begin::refused;
-pub use begin::{Attempt, Begun, JobDescription, RestartFrom, begin};
+pub use begin::{Attempt, Begun, JobDescription, Manner, RestartFrom, begin};
 pub use examine::{Bad, Depth, Examined, examine};
 pub(crate) use keeper::FINAL;
 pub use keeper::{Action, Keeper};

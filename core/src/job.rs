@@ -88,9 +88,15 @@ impl Planned {
         self.places.iter().try_for_each(|place| place.prepare())
     }
 
-    /// Lets the sinks remove what attempts before this one have left behind.
-    pub(crate) fn resume(&self, attempt: u64) -> Result<()> {
-        self.places.iter().try_for_each(|place| place.resume(attempt))
+    /// Lets the sinks remove what attempts before this one have left behind, and take back what was
+    /// committed for checkpoints above `checkpoint`.
+    pub(crate) fn resume(&self, attempt: u64, checkpoint: u64) -> Result<()> {
+        self.places.iter().try_for_each(|place| place.resume(attempt, checkpoint))
+    }
+
+    /// The name of a sink that cannot take committed output back, if there is one.
+    pub(crate) fn keeps_output(&self) -> Option<&str> {
+        self.places.iter().find_map(|place| place.keeps_output())
     }
 }
 

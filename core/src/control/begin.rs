@@ -1,5 +1,7 @@
 //! The beginning of an attempt: what the log says, what is restored, whose the next entry is.
 
+use std::collections::BTreeSet;
+
 use thalweg_checkpoint::coordinator::{Config, Start};
 use thalweg_checkpoint::log::{Completed, VERSION};
 use thalweg_checkpoint::manifest::{
@@ -7,7 +9,7 @@ use thalweg_checkpoint::manifest::{
 };
 use thalweg_checkpoint::store::checksum;
 use thalweg_checkpoint::{
-    Append, Coordinator, Entry, Image, Log, RestoreError, Store, Verdict, What, fail_point,
+    Append, Coordinator, Entry, History, Image, Log, RestoreError, Store, Verdict, What, fail_point,
 };
 use thalweg_state::group;
 
@@ -53,6 +55,28 @@ pub enum RestartFrom {
     Nothing,
 }
 
+/// How an attempt begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner<'a> {
+    /// When checkpoints are made and how many are kept.
+    pub config: Config,
+    /// From where.
+    pub from: RestartFrom,
+    /// Checkpoints that turned out to be damaged when they were restored.
+    pub given_up: &'a BTreeSet<u64>,
+    /// A sink that cannot take back what it has committed: then nobody goes back behind the newest
+    /// checkpoint.
+    pub keeps_output: Option<&'a str>,
+}
+
+impl Manner<'_> {
+    /// From the newest checkpoint that is not damaged.
+    pub fn newest(config: Config) -> Self {
+        let (from, given_up) = (RestartFrom::Newest, const { &BTreeSet::new() });
+        Self { config, from, given_up, keeps_output: None }
+    }
+}
+
 /// What came of the wish to begin.
 pub enum Begun {
     /// The job finished long ago.
@@ -74,27 +98,31 @@ const SENDINGS_MAX: usize = 10;
 pub fn begin(
     store: &dyn Store,
     job: &JobDescription,
-    (config, whence): (Config, RestartFrom),
+    manner: Manner<'_>,
     nonce: u64,
     epoch_ms: u64,
     prepare: &dyn Fn() -> Result<()>,
 ) -> Result<Begun> {
     let history = Log::read(store, &job.id).map_err(refused)?;
-    let afresh = whence == RestartFrom::Nothing;
+    let Manner { config, from, .. } = manner;
+    let afresh = from == RestartFrom::Nothing;
     if history.is_finished() && !afresh {
         return Ok(Begun::Finished);
     }
     let identity = identity(job);
     let read = |completed: Completed| Log::manifest(store, &job.id, completed).map_err(refused);
-    let point = history.restore_point().filter(|_| !afresh).map(read).transpose()?;
-    let cores = match &point {
-        Some(manifest) => restore(store, job, &identity, manifest)?,
-        None => Vec::new(),
+    let point = match from {
+        RestartFrom::Newest => restore_point(store, job, &identity, &history, manner)?,
+        RestartFrom::Nothing => None,
     };
+    let (from, cores) = point.unzip();
+    let cores = cores.unwrap_or_default();
     let kept = if afresh { 0 } else { config.retained.get() };
-    let retained = history.retained(kept).into_iter().map(read);
+    let retained = history.retained(kept).into_iter();
+    // What lies behind the restore point is void from now on.
+    let retained = retained.filter(|it| from.is_none_or(|from| it.checkpoint <= from)).map(read);
     let (attempt, term) = (history.attempt() + 1, history.term() + 1);
-    let (from, first_id) = (point.as_ref().map(|point| point.checkpoint), history.next_id());
+    let first_id = history.next_id();
     let start = Start {
         key_groups: key_groups(job),
         job: identity,
@@ -122,6 +150,71 @@ pub fn begin(
     let coordinator = Coordinator::new(config, start);
     let keeper = Keeper::new(&job.id, attempt, coordinator, job.parallelism);
     Ok(Begun::Attempt(Box::new(Attempt { number: attempt, keeper, from, cores, is_resumed })))
+}
+
+/// The newest checkpoint whose files are what they were, and what each core is restored from; none
+/// if none was complete.
+fn restore_point(
+    store: &dyn Store,
+    job: &JobDescription,
+    identity: &JobIdentity,
+    history: &History,
+    manner: Manner<'_>,
+) -> Result<Option<(u64, Vec<Restore>)>> {
+    let mut damage: Option<Error> = None;
+    let retained = manner.config.retained.get() as usize;
+    for (nth, completed) in history.live().take(retained).enumerate() {
+        if nth > 0
+            && let Some(sink) = manner.keeps_output
+        {
+            return Err(no_way_back(damage, sink));
+        }
+        if manner.given_up.contains(&completed.checkpoint) {
+            continue;
+        }
+        let manifest = Log::manifest(store, &job.id, completed).map_err(refused)?;
+        match restore(store, job, identity, &manifest) {
+            Ok(cores) => {
+                if nth > 0 {
+                    let checkpoint = completed.checkpoint;
+                    tracing::warn!(
+                        checkpoint,
+                        "the job goes back behind its newest checkpoint: output is taken back"
+                    );
+                }
+                return Ok(Some((completed.checkpoint, cores)));
+            }
+            Err(error) if error.kind() == Kind::Damaged => {
+                tracing::warn!("a checkpoint is damaged: {error}");
+                damage.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match damage {
+        Some(error) => Err(error),
+        None if manner.given_up.is_empty() => Ok(None),
+        None => Err(all_damaged()),
+    }
+}
+
+#[cold]
+fn no_way_back(damage: Option<Error>, sink: &str) -> Error {
+    let hint = format!(
+        "put the damaged files back, or pass --allow-output-replay: the job goes on from an older \
+         checkpoint then, and sink {sink}, which cannot take back what it has committed since, \
+         gets it again"
+    );
+    damage.unwrap_or_else(all_damaged).with_hint(hint)
+}
+
+#[cold]
+fn all_damaged() -> Error {
+    let what = "cannot restore the job: its newest checkpoint is damaged, and there is no way back";
+    Error::new(Kind::Damaged, what).with_hint(
+        "thalweg checkpoint verify names the damaged files: put them back, or begin afresh with \
+         --restart-from none",
+    )
 }
 
 fn own(store: &dyn Store, append: &Append) -> Result<()> {

@@ -118,6 +118,10 @@ pub(super) struct Run {
     /// begins afresh, which needs vacant outputs (or the job's --overwrite)
     #[arg(long, value_enum, default_value = "newest", value_name = "WHAT")]
     pub(super) restart_from: RestartFromWord,
+    /// If the newest checkpoint is damaged, go back to an older one even where a sink cannot take
+    /// back what it has committed since, and gets it again
+    #[arg(long)]
+    pub(super) allow_output_replay: bool,
     /// Keep a parent process that starts the job again when its process dies
     #[arg(long)]
     pub(super) supervise: bool,

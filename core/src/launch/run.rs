@@ -30,7 +30,10 @@ impl Context<'_> {
             RestartFromWord::None if !again => RestartFrom::Nothing,
             _ => RestartFrom::Newest,
         };
-        let checkpoints = config.checkpoints().map(|it| checkpoints(it, entry.name, &job_id, from));
+        let checkpoints = config.checkpoints().map(|it| CheckpointOptions {
+            allow_output_replay: verb.allow_output_replay,
+            ..checkpoints(it, entry.name, &job_id, from)
+        });
         if verb.supervise && supervised.is_none() {
             let checkpoints = checkpoints.ok_or_else(nothing_to_go_on_from)?;
             return supervise(&job_id, checkpoints.restarts);
@@ -177,6 +180,7 @@ fn checkpoints(
         from,
         retain_on_cancel: config.retain_on_cancel,
         at_least_once: config.at_least_once,
+        allow_output_replay: false,
     }
 }
 

@@ -24,6 +24,9 @@ impl<T: 'static, F: FnMut(&T) + 'static> Sink<T> for Blackhole<F> {
     fn kind(&self) -> &'static str {
         "blackhole"
     }
+    fn can_take_back(&self) -> bool {
+        true
+    }
     fn writer(self, _cx: SinkContext) -> Result<Self> {
         Ok(self)
     }

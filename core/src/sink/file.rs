@@ -159,15 +159,33 @@ impl<T: Serialize + 'static> Sink<T> for FileSink {
         sync(directory)
     }
 
-    fn resume(&self, attempt: u64) -> Result<()> {
+    fn can_take_back(&self) -> bool {
+        true
+    }
+
+    fn resume(&self, attempt: u64, checkpoint: u64) -> Result<()> {
         let directory = &self.directory;
         disk::make_directories(directory).map_err(|error| failed("make", directory, error))?;
-        for name in entries(directory)? {
-            if HiddenPart::parse(&name).is_some_and(|part| part.attempt < attempt) {
+        let names = entries(directory)?;
+        for name in &names {
+            if HiddenPart::parse(name).is_some_and(|part| part.attempt < attempt) {
                 fail_point!("before-hidden-part-goes");
                 let path = directory.join(name);
                 disk::remove_file(&path).map_err(|error| failed("remove", &path, error))?;
             }
+        }
+        let parts = names.iter().filter_map(|name| Some((name, PartName::parse(name)?)));
+        let mut taken_back = 0;
+        for (name, part) in parts.filter(|(_, part)| part.checkpoint > checkpoint) {
+            let (from, to) = (directory.join(name), directory.join(part.taken_back().to_string()));
+            disk::rename(&from, &to).map_err(|error| failed("take back", &from, error))?;
+            taken_back += 1;
+        }
+        if taken_back > 0 {
+            let directory = directory.display();
+            tracing::warn!(
+                "{taken_back} parts behind checkpoint {checkpoint} are taken back: {directory}"
+            );
         }
         sync(directory)
     }

@@ -47,9 +47,15 @@ pub trait Sink<T>: 'static {
         Ok(())
     }
     /// Called once where the job goes on, behind the commit of all that the checkpoint holds:
-    /// removes what attempts before `attempt` have left behind.
-    fn resume(&self, _attempt: u64) -> Result<()> {
+    /// removes what attempts before `attempt` have left behind, and takes back what was committed
+    /// for checkpoints above `checkpoint`.
+    fn resume(&self, _attempt: u64, _checkpoint: u64) -> Result<()> {
         Ok(())
+    }
+    /// Whether committed output can be taken back; if not, a job does not go back behind a complete
+    /// checkpoint by itself when that is damaged.
+    fn can_take_back(&self) -> bool {
+        false
     }
     /// Makes the writer of one core.
     fn writer(self, cx: SinkContext) -> Result<Self::Writer>;
@@ -59,7 +65,9 @@ pub trait Sink<T>: 'static {
 pub(crate) trait Place {
     fn vacant(&self) -> Result<()>;
     fn prepare(&self) -> Result<()>;
-    fn resume(&self, attempt: u64) -> Result<()>;
+    fn resume(&self, attempt: u64, checkpoint: u64) -> Result<()>;
+    /// Its name, unless committed output can be taken back.
+    fn keeps_output(&self) -> Option<&str>;
 }
 
 /// A sink of a plan, by its operator's name.
@@ -76,8 +84,12 @@ impl<T: 'static, S: Sink<T>> Place for Named<S, T> {
     fn prepare(&self) -> Result<()> {
         self.sink.prepare().map_err(|error| error.in_operator(&self.name))
     }
-    fn resume(&self, attempt: u64) -> Result<()> {
-        self.sink.resume(attempt).map_err(|error| error.in_operator(&self.name))
+    fn resume(&self, attempt: u64, checkpoint: u64) -> Result<()> {
+        let resumed = self.sink.resume(attempt, checkpoint);
+        resumed.map_err(|error| error.in_operator(&self.name))
+    }
+    fn keeps_output(&self) -> Option<&str> {
+        (!self.sink.can_take_back()).then_some(&self.name)
     }
 }
 

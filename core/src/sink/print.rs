@@ -29,6 +29,10 @@ impl<T: Debug + 'static> Sink<T> for Print {
     fn guarantee(&self) -> Option<String> {
         Some("print shows records again after a restart: at least once".to_owned())
     }
+    // It shows records again after any restart.
+    fn can_take_back(&self) -> bool {
+        true
+    }
     fn writer(self, cx: SinkContext) -> Result<Printing> {
         let console = SideThread::start(Console, cx.aside)?;
         Ok(Printing { staged: Vec::new(), spare: Vec::new(), console })

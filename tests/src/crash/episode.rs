@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use thalweg::config::NetworkConfig;
-use thalweg::control::{Action, Begun, JobDescription, Keeper, RestartFrom, Work, begin};
+use thalweg::control::{Action, Begun, JobDescription, Keeper, Manner, Work, begin};
 use thalweg::prelude::*;
 use thalweg::runtime::{CutCommand, MergeLimits, Restores};
 use thalweg::sink::{FileSink, Sink};
@@ -111,8 +111,8 @@ fn options(clock: &ManualClock, attempt: u64) -> ClusterOptions {
 }
 
 /// Removes what earlier attempts have left behind.
-fn resume(base: &Path, attempt: u64) -> thalweg::Result<()> {
-    sinks(base).iter().try_for_each(|sink| Sink::<Line>::resume(sink, attempt))
+fn resume(base: &Path, attempt: u64, from: u64) -> thalweg::Result<()> {
+    sinks(base).iter().try_for_each(|sink| Sink::<Line>::resume(sink, attempt, from))
 }
 
 impl Episode {
@@ -130,13 +130,13 @@ impl Episode {
             sinks(base).iter().try_for_each(Sink::<Line>::vacant)?;
             sinks(base).iter().try_for_each(Sink::<Line>::prepare)
         };
-        let begun = begin(&store, &description, (config, RestartFrom::Newest), 7, 0, &prepare)
-            .map_err(report)?;
+        let begun =
+            begin(&store, &description, Manner::newest(config), 7, 0, &prepare).map_err(report)?;
         let Begun::Attempt(attempt) = begun else { return Ok(None) };
         let _ = store.sweep(&format!("{JOB_ID}/"));
         if attempt.cores.is_empty() && attempt.is_resumed {
             // Nothing is committed, and the cluster looks for empty directories.
-            resume(base, attempt.number).map_err(report)?;
+            resume(base, attempt.number, 0).map_err(report)?;
         }
         let clock = ManualClock::new(0);
         let options = options(&clock, attempt.number);
@@ -149,7 +149,7 @@ impl Episode {
             while !worker.is_settled().map_err(report)? {}
         }
         if attempt.is_resumed {
-            resume(base, attempt.number).map_err(report)?;
+            resume(base, attempt.number, attempt.from.unwrap_or(0)).map_err(report)?;
         }
         let from = attempt.from;
         Self::start(cluster, attempt.keeper, Box::new(store), &clock, from).map(Some)

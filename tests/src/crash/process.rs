@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use thalweg::time::{Clock, MachineClock};
-use thalweg_checkpoint::log::Step;
+use thalweg_checkpoint::log::{Completed, Step};
 use thalweg_checkpoint::{History, LocalStore, Log, Manifest};
 
 use super::Committed;
@@ -72,8 +72,15 @@ impl Place {
     /// # Panics
     /// If there is none.
     pub fn newest(&self) -> Manifest {
-        let newest = self.history().restore_point().expect("a complete checkpoint");
-        Log::manifest(&self.store(), JOB_ID, newest).expect("its manifest")
+        self.manifest(self.history().restore_point().expect("a complete checkpoint"))
+    }
+
+    /// The manifest of a complete checkpoint.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub fn manifest(&self, completed: Completed) -> Manifest {
+        Log::manifest(&self.store(), JOB_ID, completed).expect("its manifest")
     }
 
     /// Files that a killed process left half written among the checkpoints. The log's folder is

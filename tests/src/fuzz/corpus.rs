@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use thalweg::config::NetworkConfig;
-use thalweg::control::{Begun, JobDescription, RestartFrom, begin};
+use thalweg::control::{Begun, JobDescription, Manner, begin};
 use thalweg::runtime::{Restore, Restores};
 use thalweg::testing::{Cluster, ClusterOptions};
 use thalweg::time::ManualClock;
@@ -149,7 +149,7 @@ fn begun(store: &MemoryStore, cluster: &Cluster) -> thalweg::Result<Begun> {
         parallelism: CORES,
     };
     let config = Config { interval_ms: Some(5), ..Config::default() };
-    begin(store, &job, (config, RestartFrom::Newest), 7, 0, &|| Ok(()))
+    begin(store, &job, Manner::newest(config), 7, 0, &|| Ok(()))
 }
 
 fn objects(store: &MemoryStore) -> BTreeMap<String, Vec<u8>> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
-use thalweg::control::{Action, Begun, JobDescription, Keeper, RestartFrom, Work, begin};
+use thalweg::control::{Action, Begun, JobDescription, Keeper, Work, begin};
 use thalweg::runtime::{CutCommand, CutReport, Restore, Worker};
 use thalweg_checkpoint::coordinator::Config;
 use thalweg_checkpoint::store::{Fault, Operation, checksum};
@@ -307,7 +307,9 @@ fn begin_one(
 ) -> Result<Option<(Keeper, Beginning)>, String> {
     let mut last = String::new();
     for _ in 0..BEGINNINGS_MAX {
-        match begin(store, job, (config, RestartFrom::Newest), random.bits(), 0, &|| Ok(())) {
+        match begin(store, job, thalweg::control::Manner::newest(config), random.bits(), 0, &|| {
+            Ok(())
+        }) {
             Ok(Begun::Attempt(attempt)) => {
                 let cores = attempt.cores.into_iter().map(Rc::new).collect();
                 let beginning = Beginning { number: attempt.number, cores };

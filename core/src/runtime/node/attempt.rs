@@ -1,5 +1,6 @@
 //! The attempts of a job: one, or with checkpoints as many as its restart strategy allows.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,11 +11,11 @@ use thalweg_checkpoint::restart::{Decision, Restarts, Strategy};
 use thalweg_checkpoint::{LocalStore, Store, fail_point};
 
 use super::seat::{Seat, Seated};
-use super::watch::{Outcome, Watch};
+use super::watch::{Beginning, Outcome, Watch};
 use super::{RunOptions, announce};
 use crate::config::Rim;
 use crate::console::Console;
-use crate::control::{Attempt, Begun, JobDescription, RestartFrom, begin};
+use crate::control::{Attempt, Begun, JobDescription, Manner, RestartFrom, begin};
 use crate::error::Kind;
 use crate::job::{Args, Job, Planned};
 use crate::runtime::drive::CutLine;
@@ -22,8 +23,8 @@ use crate::runtime::keeping::{Keeping, ToCore};
 use crate::runtime::mesh::mesh;
 use crate::runtime::pulse::Pulse;
 use crate::runtime::scratch::Scratch;
-use crate::runtime::voice::ear;
-use crate::runtime::{SideCpus, Stopped, Summary, preflight};
+use crate::runtime::voice::{Event, Line, ear};
+use crate::runtime::{Restore, SideCpus, Stopped, Summary, preflight};
 use crate::time::{Clock, MachineClock, pause_until};
 use crate::{Error, Result};
 
@@ -46,6 +47,9 @@ pub struct CheckpointOptions {
     pub retain_on_cancel: bool,
     /// Whether output does not wait for them, and may be there twice: at least once.
     pub at_least_once: bool,
+    /// Whether a job may go back behind a damaged checkpoint though some sink cannot take back what
+    /// it has committed since.
+    pub allow_output_replay: bool,
 }
 
 /// A job on this machine.
@@ -67,6 +71,12 @@ struct Durable {
     job_id: String,
     clock: MachineClock,
 }
+
+/// A keeper, and who is told where the cores are.
+type Kept = (Keeping, Sender<Vec<ToCore>>);
+
+/// What a core is restored from, and where its segments are.
+type Restored = (Restore, Arc<dyn Store + Sync>);
 
 impl<J: Job + Clone + Send + 'static> House<'_, J> {
     /// Runs the job without checkpoints.
@@ -95,12 +105,14 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
             );
         }
         let mut from = checkpoints.from;
+        let mut given_up = BTreeSet::new();
         loop {
-            let Some(attempt) = self.begin(&store, checkpoints, from, &clock)? else {
+            let Some(attempt) = self.begin(&store, checkpoints, (from, &given_up), &clock)? else {
                 tracing::info!("the job has finished: its log in the checkpoints says so");
                 return Ok(Summary::of_finished());
             };
             from = RestartFrom::Newest;
+            let restored = attempt.from;
             let local = &store;
             let (store, job_id) = (Arc::clone(&store) as Arc<_>, checkpoints.job_id.clone());
             let durable = Durable { attempt, store, job_id, clock: clock.clone() };
@@ -111,6 +123,12 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
                 }
                 Outcome::Failed { error, is_final } => (error, is_final),
             };
+            if let Some(damaged) = restored.filter(|_| error.kind() == Kind::Damaged)
+                && given_up.insert(damaged)
+            {
+                tracing::warn!(checkpoint = damaged, "a checkpoint is damaged: {error}");
+                continue;
+            }
             let now_ms = clock.nanos() / 1_000_000;
             match restarts.failed(now_ms, random()? as f64 / u64::MAX as f64) {
                 Decision::RestartAfter(delay_ms) if !is_final && self.may_restart(&error) => {
@@ -153,7 +171,7 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
                 tracing::warn!("checkpoints of the cancelled job stay: {error}");
             }
             // What was sealed for them is nobody's now.
-            self.planned.resume(u64::MAX)?;
+            self.planned.resume(u64::MAX, u64::MAX)?;
         }
         tell(asker);
         Ok(())
@@ -171,7 +189,7 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         &self,
         store: &LocalStore,
         checkpoints: &CheckpointOptions,
-        from: RestartFrom,
+        (from, given_up): (RestartFrom, &BTreeSet<u64>),
         clock: &MachineClock,
     ) -> Result<Option<Attempt>> {
         let job = JobDescription {
@@ -184,8 +202,14 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         let epoch_ms = wall.saturating_sub(clock.nanos() / 1_000_000);
         let prepare = || self.planned.prepare();
         let nonce = random()?;
-        let how = (checkpoints.coordinator, from);
-        let begun = begin(store, &job, how, nonce, epoch_ms, &prepare)?;
+        let keeps_output = self.planned.keeps_output();
+        let manner = Manner {
+            config: checkpoints.coordinator,
+            from,
+            given_up,
+            keeps_output: keeps_output.filter(|_| !checkpoints.allow_output_replay),
+        };
+        let begun = begin(store, &job, manner, nonce, epoch_ms, &prepare)?;
         let Begun::Attempt(attempt) = begun else { return Ok(None) };
         let number = attempt.number;
         // Older attempts are fenced: what they had not finished to write is nobody's.
@@ -203,6 +227,29 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         Ok(Some(*attempt))
     }
 
+    fn beginning(&self, durable: Option<&Durable>) -> Beginning {
+        let Some(Durable { attempt, .. }) = durable else {
+            return Beginning { attempt: 1, is_resumed: false, from: u64::MAX };
+        };
+        let checkpoints = self.options.checkpoints.as_ref();
+        let from = match checkpoints.is_some_and(|it| it.at_least_once) {
+            // Nothing says what of the output is void.
+            true => u64::MAX,
+            false => attempt.from.unwrap_or(0),
+        };
+        Beginning { attempt: attempt.number, is_resumed: attempt.is_resumed, from }
+    }
+
+    /// Starts the keeper of an attempt's checkpoints; returns it with what cores are restored from.
+    fn keep(&self, durable: Durable, say: Line<Event>) -> Result<(Kept, Vec<Restored>)> {
+        let Durable { attempt, store, job_id, clock } = durable;
+        let from = attempt.cores.into_iter();
+        let restores = from.map(|restore| (restore, Arc::clone(&store))).collect();
+        let (cpus, board) = (self.side_cpus.clone(), self.console.as_ref().map(Console::board));
+        let keeping = Keeping::start(attempt.keeper, store, &job_id, cpus, clock, say, board)?;
+        Ok((keeping, restores))
+    }
+
     /// Runs one attempt to its end.
     fn attempt(&self, durable: Option<Durable>) -> Result<Outcome> {
         let options = self.options;
@@ -216,20 +263,14 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         scratch.sweep();
         let (voices, ear) = ear();
         let (mut cores, mut to_cores) = (Vec::new(), Vec::new());
-        let (number, is_resumed) =
-            durable.as_ref().map_or((1, false), |it| (it.attempt.number, it.attempt.is_resumed));
-        let mut restores = Vec::new();
-        let keeping = match durable {
-            None => None,
-            Some(Durable { attempt, store, job_id, clock }) => {
-                let from = attempt.cores.into_iter();
-                restores = from.map(|restore| (restore, Arc::clone(&store))).collect();
-                let (cpus, say) = (self.side_cpus.clone(), voices.line());
-                let board = self.console.as_ref().map(Console::board);
-                Some(Keeping::start(attempt.keeper, store, &job_id, cpus, clock, say, board)?)
+        let beginning = self.beginning(durable.as_ref());
+        let (keeping, mut restores) = match durable {
+            None => (None, Vec::new().into_iter()),
+            Some(durable) => {
+                let (keeping, restores) = self.keep(durable, voices.line())?;
+                (Some(keeping), restores.into_iter())
             }
         };
-        let mut restores = restores.into_iter();
         for ((index, node), cpu) in nodes.into_iter().enumerate().zip(&self.cpus) {
             let (commands, from_master) = bounded(16);
             let doorbell = node.doorbell.clone();
@@ -252,24 +293,22 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
                 side_cpus: self.side_cpus.clone(),
                 scratch: scratch.clone(),
                 cuts,
-                attempt: number,
+                attempt: beginning.attempt,
                 restore: restores.next(),
             };
             let thread = seat.start(self.job.clone(), self.args.clone())?;
             cores.push(Seated { commands, doorbell, pulse, thread: Some(thread) });
         }
         if let Some(console) = &self.console {
-            console.attach(number, voices.watch_line());
+            console.attach(beginning.attempt, voices.watch_line());
         }
         drop(voices);
         let keeping = keeping.map(|(keeping, give_cores)| {
             let _ = give_cores.send(to_cores);
             keeping
         });
-        let (planned, attempt) = (&self.planned, number);
-        let console = self.console.as_ref();
-        let watch =
-            Watch { planned, clock, cores, ear, options, keeping, attempt, console, is_resumed };
+        let (planned, console) = (&self.planned, self.console.as_ref());
+        let watch = Watch { planned, clock, cores, ear, options, keeping, beginning, console };
         let outcome = watch.run();
         scratch.remove();
         Ok(outcome)

@@ -41,11 +41,20 @@ pub(super) struct Watch<'a> {
     pub(super) options: &'a RunOptions,
     /// Who keeps the checkpoints; `None`: there are none.
     pub(super) keeping: Option<Keeping>,
-    pub(super) attempt: u64,
+    pub(super) beginning: Beginning,
     /// Who asks from outside, if anybody can.
     pub(super) console: Option<&'a Console>,
+}
+
+/// How an attempt began.
+#[derive(Clone, Copy)]
+pub(super) struct Beginning {
+    /// Its number.
+    pub(super) attempt: u64,
     /// Whether earlier attempts may have left something behind.
     pub(super) is_resumed: bool,
+    /// Output of checkpoints above this one is void.
+    pub(super) from: u64,
 }
 
 /// What has become of the cores so far.
@@ -168,8 +177,9 @@ impl Watch<'_> {
     /// written can go, and the cores begin.
     fn begin(&self, ready: &[(usize, u64)]) -> Result<()> {
         fail_point!("cores-ready");
-        if self.is_resumed {
-            self.planned.resume(self.attempt)?;
+        let Beginning { attempt, is_resumed, from } = self.beginning;
+        if is_resumed {
+            self.planned.resume(attempt, from)?;
         }
         if let Some(keeping) = &self.keeping {
             for (core, highest) in ready {

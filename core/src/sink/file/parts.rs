@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use thalweg_checkpoint::disk::{self, NewFile};
 use thalweg_checkpoint::{HiddenPart, fail_point};
 
+use super::entries;
+
 use crate::error::Kind;
 use crate::runtime::Chore;
 use crate::{Error, Result};
@@ -39,6 +41,10 @@ pub(super) enum PartOrder {
 pub(super) struct PartFiles {
     directory: PathBuf,
     open: Option<Open>,
+    /// The attempt that writes.
+    attempt: u64,
+    /// Whether parts may be there that were taken back: they go once newer ones are visible.
+    clears: bool,
 }
 
 #[derive(Debug)]
@@ -48,8 +54,8 @@ struct Open {
 }
 
 impl PartFiles {
-    pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, open: None }
+    pub(super) fn new(directory: PathBuf, attempt: u64) -> Self {
+        Self { directory, open: None, attempt, clears: attempt > 1 }
     }
 
     fn write(&mut self, part: HiddenPart, block: &[u8]) -> Result<()> {
@@ -78,7 +84,7 @@ impl PartFiles {
         Ok(())
     }
 
-    fn commit(&self, parts: &[SealedPart]) -> Result<()> {
+    fn commit(&mut self, parts: &[SealedPart]) -> Result<()> {
         for SealedPart { hidden, committed } in parts {
             let (from, to) = (self.directory.join(hidden), self.directory.join(committed));
             fail_point!("before-rename");
@@ -92,7 +98,24 @@ impl PartFiles {
         }
         sync(&self.directory)?;
         fail_point!("commit-durable");
+        let own = |part: &SealedPart| {
+            HiddenPart::parse(&part.hidden).is_some_and(|part| part.attempt == self.attempt)
+        };
+        if self.clears && parts.iter().any(own) {
+            self.clears = false;
+            self.clear();
+        }
         Ok(())
+    }
+
+    /// Removes parts that were taken back. What stays goes with the next attempt.
+    fn clear(&self) {
+        let Ok(names) = entries(&self.directory) else { return };
+        let taken_back =
+            |name: &&String| HiddenPart::parse(name).is_some_and(|it| it.is_taken_back());
+        for name in names.iter().filter(taken_back) {
+            let _ = disk::remove_file(&self.directory.join(name));
+        }
     }
 }
 
@@ -173,7 +196,7 @@ mod tests {
     #[test]
     fn a_commit_can_be_repeated_and_a_lost_part_is_named() {
         let folder = Folder::new("parts-commit");
-        let mut files = PartFiles::new(folder.path(""));
+        let mut files = PartFiles::new(folder.path(""), 1);
         write(&mut files, "a\n").unwrap();
         write(&mut files, "b\n").unwrap();
         files.carry_out(PartOrder::Close).unwrap();
@@ -191,23 +214,23 @@ mod tests {
     #[test]
     fn a_part_that_was_not_closed_goes_and_a_closed_one_stays() {
         let folder = Folder::new("parts-drop");
-        let mut files = PartFiles::new(folder.path(""));
+        let mut files = PartFiles::new(folder.path(""), 1);
         write(&mut files, "a\n").unwrap();
         drop(files);
         assert!(folder.names("").is_empty());
-        let mut files = PartFiles::new(folder.path(""));
+        let mut files = PartFiles::new(folder.path(""), 1);
         write(&mut files, "a\n").unwrap();
         files.carry_out(PartOrder::Close).unwrap();
         drop(files);
         assert_eq!(folder.names(""), [PART.to_string()]);
-        let error = write(&mut PartFiles::new(folder.path("")), "b\n").unwrap_err();
+        let error = write(&mut PartFiles::new(folder.path(""), 1), "b\n").unwrap_err();
         assert!(error.hint().unwrap().contains("a directory of its own"));
     }
 
     #[test]
     fn a_full_disk_is_an_error_that_names_the_part() {
         let folder = Folder::new("parts-full");
-        let mut files = PartFiles::new(folder.path(""));
+        let mut files = PartFiles::new(folder.path(""), 1);
         let path = folder.path(&PART.to_string());
         let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
         files.open = Some(Open { part: PART, file: NewFile::of(path.clone(), file) });

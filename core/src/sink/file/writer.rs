@@ -50,7 +50,8 @@ impl<T: Serialize> FileWriter<T> {
         let waits = cx.checkpoints && !cx.write_through;
         let first = cx.attempt == 1 || waits;
         let number = if first { 0 } else { sink.next_number(cx.core.index())? };
-        let files = SideThread::start(PartFiles::new(sink.directory.clone()), cx.aside)?;
+        let files =
+            SideThread::start(PartFiles::new(sink.directory.clone(), cx.attempt), cx.aside)?;
         Ok(Self {
             core: cx.core,
             encoder: Encoder::new(sink.format),
