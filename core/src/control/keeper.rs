@@ -1,8 +1,9 @@
 //! Stands between the cores of an attempt and its coordinator.
 //!
 //! Reports of cores become events, orders become commands and work. What all cores have for a
-//! checkpoint becomes one pack. A segment that could not be stored, or whose checkpoint has failed,
-//! goes into the next pack: no later checkpoint is complete without it.
+//! checkpoint becomes one pack, what a core spills one of its own. A segment that could not be
+//! stored, or whose checkpoint has failed, goes into the next pack: no later checkpoint is complete
+//! without it.
 
 use thalweg_checkpoint::coordinator::{Event, Failure, Order, Trigger};
 use thalweg_checkpoint::manifest::{FileInfo, Kind};
@@ -53,6 +54,9 @@ pub struct Keeper {
     waiting: Vec<Upload>,
     /// The cores that have handed over all that they have for [`Keeper::triggered`].
     delivered: Vec<bool>,
+    /// Spilled segments that could not be stored, and when that is tried again.
+    again: Vec<Upload>,
+    again_at_ms: Option<u64>,
     /// How many packs there were.
     packs: u64,
     stopping: Stopping,
@@ -61,6 +65,9 @@ pub struct Keeper {
     /// The time of the call that is being answered.
     now_ms: u64,
 }
+
+/// How long it takes until a spilled segment that could not be stored is stored again.
+const SPILL_RETRY_MS: u64 = 100;
 
 /// The token of the keeper's own request.
 const STOP: u64 = u64::MAX;
@@ -88,6 +95,8 @@ impl Keeper {
             ended: vec![false; cores],
             triggered: 0,
             waiting: Vec::new(),
+            again: Vec::new(),
+            again_at_ms: None,
             delivered: vec![false; cores],
             packs: 0,
             stopping: Stopping::No,
@@ -105,7 +114,8 @@ impl Keeper {
     /// When [`Keeper::tick`] is due at the latest, in the time of the other calls.
     pub fn wake_at(&self) -> Option<u64> {
         let drained = self.draining.as_ref().and_then(|draining| draining.until_ms);
-        self.coordinator.wake_at().into_iter().chain(drained).min()
+        let others = drained.into_iter().chain(self.again_at_ms);
+        self.coordinator.wake_at().into_iter().chain(others).min()
     }
 
     /// A core is restored, and what was sealed before is visible.
@@ -116,6 +126,10 @@ impl Keeper {
     /// Time has passed.
     pub fn tick(&mut self, now_ms: u64) -> Vec<Action> {
         let mut actions = self.event(now_ms, Event::Tick);
+        if self.again_at_ms.take_if(|at| *at <= now_ms).is_some() {
+            let again = std::mem::take(&mut self.again);
+            actions.extend(self.spill(again));
+        }
         let over = |draining: &mut Draining| draining.until_ms.is_some_and(|at| at <= now_ms);
         if let Some(draining) = self.draining.take_if(over) {
             self.cut(&draining.trigger, &mut actions);
@@ -147,8 +161,11 @@ impl Keeper {
     pub fn hear(&mut self, now_ms: u64, core: usize, report: CutReport) -> Vec<Action> {
         match report {
             CutReport::Store { number, content } => {
-                self.waiting.push(Upload { core, number, content });
+                self.waiting.push(Upload { core, number, content, is_spill: false });
                 Vec::new()
+            }
+            CutReport::Spill { number, content } => {
+                self.spill(vec![Upload { core, number, content, is_spill: true }])
             }
             CutReport::Quiet { round, sent, received } => self.quiet(core, round, (sent, received)),
             CutReport::Delivered(checkpoint) => {
@@ -208,8 +225,20 @@ impl Keeper {
         Pack { attempt: self.attempt, node: 0, number }
     }
 
-    /// Segments wait for the next checkpoint: none is complete without them.
+    /// What no checkpoint waits for has a pack of its own.
+    fn spill(&mut self, uploads: Vec<Upload>) -> Vec<Action> {
+        let pack = self.next_pack();
+        vec![Action::Do(Work::Pack(Packing::new(&self.job, pack, uploads)))]
+    }
+
+    /// Segments wait for the next checkpoint: none is complete without them. What was spilled is
+    /// tried again by and by, since a core that has no room waits for it.
     fn refused(&mut self, now_ms: u64, uploads: Vec<Upload>, error: &StoreError) -> Vec<Action> {
+        if uploads.iter().all(|upload| upload.is_spill) {
+            self.again.extend(uploads);
+            self.again_at_ms = Some(now_ms + SPILL_RETRY_MS);
+            return Vec::new();
+        }
         let checkpoint = self.triggered;
         let core = uploads.first().map_or(0, |upload| upload.core as u32);
         let later = std::mem::take(&mut self.waiting);
@@ -334,7 +363,7 @@ impl Keeper {
 
 /// What a core hears of a file that is durable.
 fn stored_of(upload: Upload, file: FileInfo) -> impl Iterator<Item = Action> {
-    let Upload { core, number, content } = upload;
+    let Upload { core, number, content, .. } = upload;
     let spare = match content {
         Content::Segment { blocks, .. } => Some(CutCommand::Spare(blocks)),
         Content::Image(_) => None,

@@ -18,6 +18,8 @@ pub struct Upload {
     pub number: u64,
     /// What is in it; encoded when it is carried out.
     pub content: Content,
+    /// Whether no checkpoint waits for it yet.
+    pub is_spill: bool,
 }
 
 impl Upload {
@@ -30,9 +32,9 @@ impl Upload {
     fn head(&self) -> Vec<u8> {
         match &self.content {
             Content::Image(image) => image.encode(),
-            Content::Segment { epoch, blocks } => {
+            Content::Segment { number, epoch, blocks } => {
                 let core = self.core as u32;
-                SegmentHeader { core, number: *epoch, epoch: *epoch }.head(blocks).to_vec()
+                SegmentHeader { core, number: *number, epoch: *epoch }.head(blocks).to_vec()
             }
         }
     }
@@ -176,6 +178,9 @@ impl Done {
         match self {
             Done::Merged(core, Err(error)) => {
                 Some(format!("segments of core {core} stay unmerged: {error}"))
+            }
+            Done::Packed(uploads, Err(error)) if uploads.iter().all(|it| it.is_spill) => {
+                Some(format!("state waits in memory until it can be stored: {error}"))
             }
             Done::Copied(Err(error)) => {
                 Some(format!("a manifest is in the log only, without a copy: {error}"))

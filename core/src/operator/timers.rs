@@ -113,6 +113,14 @@ impl<K: Key> Journalled for TimerSet<K> {
         self.log.take_blocks(out)
     }
 
+    fn encoded_bytes(&self) -> usize {
+        self.log.encoded_bytes()
+    }
+
+    fn take_encoded(&mut self, out: &mut Vec<Block>) {
+        self.log.take_encoded(out);
+    }
+
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {
         if !is_of(block, self.log.column())? {
             return Ok(false);

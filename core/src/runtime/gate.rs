@@ -69,6 +69,8 @@ pub(crate) trait GatePort {
     fn end_segment(&mut self, all: bool);
     fn advance_segment(&mut self, rows: usize) -> Result<bool>;
     fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool;
+    fn encoded_bytes(&mut self) -> usize;
+    fn take_encoded(&mut self, out: &mut Vec<Block>);
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool>;
     fn end_restore(&mut self) -> Result<()>;
     /// Makes it what it was when it was recorded; before the first frame.
@@ -402,6 +404,14 @@ impl<T: Record> GatePort for Gate<T> {
     fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool {
         let taken = self.consumers.iter_mut().map(|consumer| consumer.take_blocks(out));
         taken.fold(true, |all, this| all & this)
+    }
+
+    fn encoded_bytes(&mut self) -> usize {
+        self.consumers.iter_mut().map(|consumer| consumer.encoded_bytes()).sum()
+    }
+
+    fn take_encoded(&mut self, out: &mut Vec<Block>) {
+        self.consumers.iter_mut().for_each(|consumer| consumer.take_encoded(out));
     }
 
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {

@@ -304,7 +304,7 @@ impl Worker {
         for &edge in &self.order {
             let Some(gate) = &self.gates[edge] else { continue };
             let mut inner = gate.inner.borrow_mut();
-            let choked = self.choked && inner.state_bytes() > 0;
+            let choked = (self.choked || self.cuts.is_choked) && inner.state_bytes() > 0;
             if !inner.ended() && !choked && gate.ready()? {
                 self.core.pressure.set(false);
                 if worked {

@@ -27,6 +27,12 @@ const ANSWERS_PER_TURN: usize = 8;
 const RUN_BYTES_MIN: usize = 16 << 10;
 const RUN_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes that may be encoded before a segment is made of them, where the budget is small and where
+/// it is large, and where all rows leave at once: for tests.
+const ENCODED_BYTES_MIN: usize = 256 << 10;
+const ENCODED_BYTES_MAX: usize = 64 << 20;
+const ENCODED_BYTES_EAGER: usize = 2 << 10;
+
 /// Bytes of a table's line.
 const LINE_BYTES: usize = 64;
 
@@ -197,6 +203,14 @@ impl Budget {
         let spare =
             spare.iter().map(|(fetch, rows)| fetch.capacity_bytes() + rows.capacity_bytes());
         tier.buffer_bytes() + spare.sum::<usize>()
+    }
+
+    /// Bytes that may be encoded before a segment is made of them.
+    pub(crate) fn encoded_bytes_max(&self) -> usize {
+        match self.eager.get() {
+            true => ENCODED_BYTES_EAGER,
+            false => (self.limit.get() / 16).clamp(ENCODED_BYTES_MIN, ENCODED_BYTES_MAX),
+        }
     }
 
     /// Bytes of a run, at most, but for its last row: three of a state may be on their way.

@@ -22,6 +22,10 @@ pub trait Journalled {
     /// Gives the blocks of the epoch that ended away, in order; none if nothing changed. True if
     /// they hold all that there was then, so that older segments say nothing more.
     fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool;
+    /// Memory of what was encoded in this epoch already, in bytes.
+    fn encoded_bytes(&self) -> usize;
+    /// Gives that away before the epoch ends; after `take_blocks` of the one before.
+    fn take_encoded(&mut self, out: &mut Vec<Block>);
     /// Takes a block in, if it is one of its column.
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool>;
     /// The last block was taken in; may wait for the cold tier.

@@ -46,6 +46,7 @@ pub struct BlockWriter {
     /// The binary logarithm of the rows that there are.
     rows_log2: u8,
     closed: Vec<Block>,
+    closed_bytes: usize,
     pool: BlockPool,
 }
 
@@ -65,7 +66,8 @@ impl BlockWriter {
     pub fn pooled(column: Column, pool: BlockPool) -> Self {
         assert!(u32::try_from(column.name.len()).is_ok(), "a name of {} bytes", column.name.len());
         let (open, closed) = (Vec::new(), Vec::new());
-        Self { column, open, puts: 0, tombstones: 0, rows_log2: 0, closed, pool }
+        let (puts, tombstones, rows_log2, closed_bytes) = (0, 0, 0, 0);
+        Self { column, open, puts, tombstones, rows_log2, closed, closed_bytes, pool }
     }
 
     /// A writer without operations for the same column, from the same pool.
@@ -170,6 +172,7 @@ impl BlockWriter {
         bytes[..BLOCK_HEAD].copy_from_slice(&head);
         let checksum = xxh3_64(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
+        self.closed_bytes += bytes.capacity();
         self.closed.push(Block(bytes));
         (self.puts, self.tombstones) = (0, 0);
     }
@@ -177,13 +180,13 @@ impl BlockWriter {
     /// Closes the last block and gives all of them away, in order.
     pub fn finish(&mut self, out: &mut Vec<Block>) {
         self.close();
+        self.closed_bytes = 0;
         out.append(&mut self.closed);
     }
 
     /// Memory of what was written, in bytes.
     pub fn bytes(&self) -> usize {
-        let closed = self.closed.iter().map(|block| block.0.capacity()).sum::<usize>();
-        self.open.capacity() + closed
+        self.open.capacity() + self.closed_bytes
     }
 }
 

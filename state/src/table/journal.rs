@@ -298,6 +298,20 @@ impl<K: Key, V> Table<K, V> {
         if line.is_empty() { Probe::Ends } else { Probe::GoesOn }
     }
 
+    /// Memory of what was encoded in this epoch already: entries that left, and tombstones.
+    pub fn encoded_bytes(&self) -> usize {
+        self.journal.as_ref().map_or(0, |journal| journal.block.bytes())
+    }
+
+    /// Gives that away before the epoch ends. No epoch that has ended may wait to be encoded: what
+    /// that says comes first.
+    pub fn take_encoded(&mut self, out: &mut Vec<Block>) {
+        if let Some(journal) = &mut self.journal {
+            assert!(journal.closing.is_none(), "blocks of the epoch before were not taken");
+            journal.block.finish(out);
+        }
+    }
+
     /// Gives the blocks of the epoch that ended away, in order; before that, everything is encoded.
     /// True if they hold every entry that there was then, so that older blocks say nothing more.
     ///

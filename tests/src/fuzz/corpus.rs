@@ -149,7 +149,9 @@ fn begun(store: &MemoryStore, cluster: &Cluster) -> thalweg::Result<Begun> {
         parallelism: CORES,
     };
     let config = Config { interval_ms: Some(5), ..Config::default() };
-    begin(store, &job, Manner::newest(config), 7, 0, &|| Ok(()))
+    // No way leads back: what is damaged is refused.
+    let manner = Manner { keeps_output: Some("out"), ..Manner::newest(config) };
+    begin(store, &job, manner, 7, 0, &|| Ok(()))
 }
 
 fn objects(store: &MemoryStore) -> BTreeMap<String, Vec<u8>> {

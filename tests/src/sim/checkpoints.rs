@@ -290,6 +290,7 @@ impl Checkpoints {
 /// Counts what a core's part of a checkpoint holds.
 fn note(report: &CutReport, drains: bool) {
     seen!("a core was quiet in a drain", if matches!(report, CutReport::Quiet { .. }));
+    seen!("state was spilled between two cuts", if matches!(report, CutReport::Spill { .. }));
     seen!("segments were merged", if matches!(report, CutReport::Merge { .. }));
     if let CutReport::Acknowledged(part) = report {
         let counts = &part.counts;

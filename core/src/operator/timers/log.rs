@@ -75,6 +75,18 @@ impl TimerLog {
         kept.ended = Some(std::mem::replace(&mut kept.block, next));
     }
 
+    /// Memory of what was noted in this epoch.
+    pub(super) fn encoded_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.block.bytes())
+    }
+
+    /// Gives that away before the epoch ends.
+    pub(super) fn take_encoded(&mut self, out: &mut Vec<Block>) {
+        if let Some(kept) = &mut self.kept {
+            kept.block.finish(out);
+        }
+    }
+
     /// True if older blocks say nothing more: there was no timer.
     pub(super) fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool {
         let Some(kept) = &mut self.kept else { return true };

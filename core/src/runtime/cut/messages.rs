@@ -45,6 +45,13 @@ pub enum CutReport {
         /// What is in it.
         content: Content,
     },
+    /// State is to be stored before a checkpoint names it, since there is no room for it.
+    Spill {
+        /// The core's own count of files.
+        number: u64,
+        /// What is in it.
+        content: Content,
+    },
     /// These segments are to be merged into one.
     Merge {
         /// The segments, the oldest first.
@@ -78,6 +85,8 @@ pub enum Content {
     Image(Image),
     /// What has changed in state in an epoch.
     Segment {
+        /// Its number in the core's chain.
+        number: u64,
         /// The epoch.
         epoch: u64,
         /// Blocks of all states, with their checksums.

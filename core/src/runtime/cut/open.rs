@@ -21,6 +21,9 @@ use super::messages::{Content, CutCommand, CutReport};
 /// Rows that a turn encodes, more or less: some 50 µs.
 pub(super) const ROWS_PER_TURN: usize = 512;
 
+/// Segments between two cuts that may be on their way to the store.
+const SPILLS_MAX: usize = 2;
+
 /// The cuts of one core.
 #[derive(Default)]
 pub(crate) struct Cuts {
@@ -37,6 +40,11 @@ pub(crate) struct Cuts {
     files: u64,
     /// The segments that state consists of, the oldest first.
     pub(super) segments: Vec<Handed>,
+    /// How many of them, from the first on, an acknowledgement or a manifest has named: the
+    /// coordinator knows of those only, and deletes them in the end.
+    pub(super) named: usize,
+    /// The number of the last segment.
+    pub(super) number: u64,
     /// Which segments are being merged.
     merging: Option<Range<usize>>,
     limits: MergeLimits,
@@ -54,6 +62,8 @@ pub(crate) struct Cuts {
     pub(super) asked: Option<u64>,
     /// The cut behind which nothing is left to do.
     pub(super) last_cut: Option<u64>,
+    /// Whether so much is encoded and not stored that no state may change.
+    pub(crate) is_choked: bool,
     /// Whether the last checkpoint of the job is committed here.
     pub(super) finished: bool,
 }
@@ -243,17 +253,45 @@ impl Cuts {
         self.encoding = None;
         if all && self.merging.is_none() {
             self.segments.clear();
+            self.named = 0;
         }
         if !blocks.is_empty() {
-            let number = self.store(Content::Segment { epoch, blocks });
+            self.number += 1;
+            let number = self.store(Content::Segment { number: self.number, epoch, blocks });
             self.segments.push(Handed::Storing(number));
             fail_point!("segment-handed-over");
         }
     }
 
-    /// Sizes of the oldest segments, as far as they are stored.
+    /// Whether what was encoded may become a segment now, between two cuts and behind the segment
+    /// of the epoch before; and whether too much is on its way already.
+    pub(super) fn may_spill(&self) -> (bool, bool) {
+        let storing = self.segments.iter().rev().take_while(|it| it.stored().is_none()).count();
+        let between = self.enabled && self.open.is_none() && self.encoding.is_none();
+        (between && storing < SPILLS_MAX, storing >= SPILLS_MAX)
+    }
+
+    /// Some of an epoch that has not ended is a segment of its own.
+    pub(super) fn spilled(&mut self, epoch: u64, blocks: Vec<Block>) {
+        if blocks.is_empty() {
+            return;
+        }
+        self.number += 1;
+        let number = self.files;
+        self.files += 1;
+        let content = Content::Segment { number: self.number, epoch, blocks };
+        self.tell(CutReport::Spill { number, content });
+        self.segments.push(Handed::Storing(number));
+    }
+
+    /// Sizes of the oldest segments, as far as they are stored and named.
     fn sizes(&self) -> Vec<u64> {
-        self.segments.iter().map_while(Handed::stored).map(|file| file.bytes).collect()
+        self.segments
+            .iter()
+            .take(self.named)
+            .map_while(Handed::stored)
+            .map(|file| file.bytes)
+            .collect()
     }
 
     /// Has segments merged if that pays.
@@ -275,6 +313,7 @@ impl Cuts {
     pub(super) fn merged(&mut self, file: Option<FileInfo>) {
         let range = self.merging.take();
         if let (Some(range), Some(file)) = (range, file) {
+            self.named = self.named.min(range.start);
             self.segments.splice(range, [Handed::Stored(file)]);
         }
     }
@@ -326,6 +365,7 @@ impl Cuts {
         let segments = self.segments.iter().map(|it| it.stored().cloned());
         let Some(segments) = segments.collect::<Option<Vec<_>>>() else { return };
         let image = image.clone();
+        self.named = segments.len();
         if let Some(OpenCut { trigger, counts, times, .. }) = self.open.take() {
             fail_point!("before-acknowledgement");
             let Barrier { checkpoint, term, .. } = trigger;

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use thalweg_checkpoint::store::Checked;
 use thalweg_checkpoint::{Store, fail_point};
-use thalweg_state::segment::{BlockReader, OP_HEAD};
+use thalweg_state::segment::{BlockReader, OP_HEAD, SegmentHeader};
 
 use super::open::Handed;
 use super::{Restore, Restoring, SegmentStream, damaged, invalid};
@@ -74,8 +74,11 @@ impl Worker {
             if let Some(seen) = opened.complaint(file) {
                 return Err(damaged(&seen));
             }
-            self.core.epoch.set(replayed? + 1);
+            let header = replayed?;
+            self.core.epoch.set(header.epoch + 1);
+            self.cuts.number = header.number;
             self.cuts.segments.push(Handed::Stored(file.clone()));
+            self.cuts.named += 1;
         }
         for gate in self.gates.iter().flatten() {
             gate.inner.borrow_mut().end_restore()?;
@@ -83,14 +86,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Replays a segment, in which no column has more than `rows_max` rows; returns its epoch.
+    /// Replays a segment, in which no column has more than `rows_max` rows.
     fn replay(
         &mut self,
         opened: &mut impl Read,
         block: &mut Vec<u8>,
         rows_max: usize,
         damaged: &dyn Fn(&str) -> Error,
-    ) -> Result<u64> {
+    ) -> Result<SegmentHeader> {
         let mut stream = SegmentStream::open(opened, block).map_err(|what| damaged(&what))?;
         let bounded = self.core.budget.is_bounded();
         while let Some(read) = stream.next().map_err(|what| damaged(&what))? {
@@ -99,7 +102,7 @@ impl Worker {
                 self.core.budget.measure(self.state_bytes());
             }
         }
-        Ok(stream.head().header.epoch)
+        Ok(stream.head().header)
     }
 
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<()> {

@@ -131,6 +131,24 @@ impl Worker {
         Ok(())
     }
 
+    /// Hands over what was encoded since the last cut, if it is more than there is room for.
+    fn spill(&mut self) {
+        if !self.core.budget.is_bounded() {
+            return;
+        }
+        let gates = || self.gates.iter().flatten();
+        let bytes: usize = gates().map(|gate| gate.inner.borrow_mut().encoded_bytes()).sum();
+        let most = self.core.budget.encoded_bytes_max();
+        let (may, too_many) = self.cuts.may_spill();
+        self.cuts.is_choked = bytes > 2 * most && too_many || bytes > 8 * most;
+        if !may || bytes <= most {
+            return;
+        }
+        let mut blocks = Vec::new();
+        gates().for_each(|gate| gate.inner.borrow_mut().take_encoded(&mut blocks));
+        self.cuts.spilled(self.core.epoch.get(), blocks);
+    }
+
     /// Does a slice of what the open cut has left to do; true if it made progress and has more.
     pub(in crate::runtime) fn advance_cut(&mut self) -> Result<bool> {
         if !self.cuts.enabled {
@@ -146,6 +164,7 @@ impl Worker {
             self.core.metrics.slices.record(now.saturating_sub(from), 1);
             fail_point!("slice-encoded");
         }
+        self.spill();
         let now = self.core.now();
         self.cuts.deliver(now);
         if self.sinks_settled()? {

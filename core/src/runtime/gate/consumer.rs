@@ -82,6 +82,16 @@ pub trait PageConsumer<T: Record> {
         self.journals(&mut |part| all &= part.take_blocks(out));
         all
     }
+    /// Memory of what was encoded before its epoch has ended, in bytes.
+    fn encoded_bytes(&mut self) -> usize {
+        let mut bytes = 0;
+        self.journals(&mut |part| bytes += part.encoded_bytes());
+        bytes
+    }
+    /// Gives that away; after [`PageConsumer::take_blocks`] of the epoch before.
+    fn take_encoded(&mut self, out: &mut Vec<Block>) {
+        self.journals(&mut |part| part.take_encoded(out));
+    }
     /// Takes a block in if it belongs to its state; before the first record, oldest first.
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {
         let mut found = Ok(false);

@@ -29,6 +29,17 @@ impl<K: Key, V: Row> Journalled for Store<K, V> {
         with_table!(&mut self.rows, table => table.take_blocks(out)) && !self.was_cold
     }
 
+    fn encoded_bytes(&self) -> usize {
+        match &self.rows {
+            Rows::Plain(table) => table.encoded_bytes(),
+            Rows::Expiring(rows) => rows.table.encoded_bytes(),
+        }
+    }
+
+    fn take_encoded(&mut self, out: &mut Vec<Block>) {
+        with_table!(&mut self.rows, table => table.take_encoded(out));
+    }
+
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<bool> {
         if !is_of(block, &self.column)? {
             return Ok(false);
