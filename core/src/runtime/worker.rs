@@ -62,6 +62,8 @@ pub struct Worker {
     tending: bool,
     /// Whether tasks with state wait until they have left.
     choked: bool,
+    /// Engine time at which the turn began.
+    pub(super) turned_at: u64,
     done: bool,
 }
 
@@ -126,6 +128,7 @@ impl Worker {
             flushed_at: 0,
             tending: false,
             choked: false,
+            turned_at: 0,
             done: false,
         }
     }
@@ -156,6 +159,7 @@ impl Worker {
     /// As [`Worker::step`], but sees at most `frames` frames of each link: for the simulator.
     pub fn step_links(&mut self, frames: usize) -> Result<Progress> {
         self.core.refresh();
+        self.turned_at = self.core.now();
         let result = self.turn(frames);
         result.map_err(|error| error.on_core(self.core.index()))
     }

@@ -18,9 +18,6 @@ use super::Recording;
 use super::merging::MergeLimits;
 use super::messages::{Content, CutCommand, CutReport};
 
-/// Rows that a turn encodes, more or less: some 50 µs.
-pub(super) const ROWS_PER_TURN: usize = 512;
-
 /// Segments between two cuts that may be on their way to the store.
 const SPILLS_MAX: usize = 2;
 

@@ -5,10 +5,23 @@ use thalweg_net::Barrier;
 
 use super::Recording;
 use super::messages::{CutCommand, CutReport};
-use super::open::{Hold, ROWS_PER_TURN, Times};
+use super::open::{Hold, Times};
 use crate::Result;
 use crate::control::FINAL;
 use crate::runtime::Worker;
+
+/// Rows that a turn encodes, more or less, unless it was long.
+const ROWS_PER_TURN: usize = 512;
+
+/// What a row takes, or a little less.
+const NANOS_PER_ROW: u64 = 100;
+
+/// Rows that are encoded between two looks at the clock.
+const ROWS_BETWEEN_LOOKS: usize = 128;
+
+/// How long rows are encoded in a turn: a short one, and the longest.
+const SLICE_NANOS: u64 = 100_000;
+const SLICE_NANOS_MAX: u64 = 1_000_000;
 
 impl Worker {
     /// Tells the worker something about checkpoints; it hears it in its next turn.
@@ -149,6 +162,24 @@ impl Worker {
         self.cuts.spilled(self.core.epoch.get(), blocks);
     }
 
+    /// Encodes for about as long as is right at the end of this turn.
+    ///
+    /// Where turns are long, those of a state on disk, a fixed number of rows would take forever:
+    /// a turn may become a quarter longer. And there a row may cost several microseconds, so the
+    /// clock is looked at.
+    fn encode_slice(&mut self, from: u64) -> Result<()> {
+        let most = from.saturating_sub(self.turned_at) / 4;
+        let rows = usize::try_from(most / NANOS_PER_ROW).unwrap_or(usize::MAX);
+        let mut left = ROWS_PER_TURN.min(self.budget).max(rows);
+        let until = from + most.clamp(SLICE_NANOS, SLICE_NANOS_MAX);
+        while left > 0 && self.cuts.encoding.is_some() && self.core.refresh_nanos() < until {
+            let rows = left.min(ROWS_BETWEEN_LOOKS);
+            left -= rows;
+            self.encode_segment(rows)?;
+        }
+        Ok(())
+    }
+
     /// Does a slice of what the open cut has left to do; true if it made progress and has more.
     pub(in crate::runtime) fn advance_cut(&mut self) -> Result<bool> {
         if !self.cuts.enabled {
@@ -158,7 +189,7 @@ impl Worker {
         let encoding = self.cuts.encoding.is_some();
         if encoding {
             let from = self.core.refresh_nanos();
-            self.encode_segment(ROWS_PER_TURN.min(self.budget))?;
+            self.encode_slice(from)?;
             let now = self.core.refresh_nanos();
             self.cuts.note_slice(from, now);
             self.core.metrics.slices.record(now.saturating_sub(from), 1);
