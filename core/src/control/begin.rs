@@ -1,5 +1,7 @@
 //! The beginning of an attempt: what the log says, what is restored, whose the next entry is.
 
+use std::sync::Arc;
+
 use thalweg_checkpoint::coordinator::{Config, Start};
 use thalweg_checkpoint::log::{Completed, VERSION};
 use thalweg_checkpoint::manifest::{
@@ -10,11 +12,13 @@ use thalweg_checkpoint::{
     Append, Coordinator, Entry, Image, Log, RestoreError, Store, Verdict, What, fail_point,
 };
 use thalweg_state::group;
+use thalweg_state::segment::{ColumnKind, SegmentReader};
 
 use super::Keeper;
 use crate::error::Kind;
 use crate::graph::JobGraph;
 use crate::runtime::Restore;
+use crate::state::UNION_LIST;
 use crate::{Error, Result};
 
 /// The job whose attempt begins.
@@ -199,11 +203,33 @@ fn restore(
         let segments = entry.files.iter();
         let segments = segments.map(|named| Ok((named.clone(), file(store, manifest, named)?)));
         let is_final = manifest.kind == manifest::Kind::Final;
-        Ok(Restore { image, segments: segments.collect::<Result<_>>()?, is_final })
+        let segments = segments.collect::<Result<_>>()?;
+        Ok(Restore { image, segments, is_final, ..Restore::default() })
     };
-    let cores = manifest.cores.iter().map(core).collect::<Result<Vec<_>>>()?;
+    let mut cores = manifest.cores.iter().map(core).collect::<Result<Vec<_>>>()?;
+    let mut states = job.graph.nodes.iter().flat_map(|node| &node.states);
+    if states.any(|state| state.kind == UNION_LIST) {
+        let unions = unions(&cores)?;
+        cores.iter_mut().for_each(|core| core.unions = Arc::clone(&unions));
+    }
     debug_assert_eq!(cores.len(), job.parallelism, "the manifest is of this parallelism");
     Ok(cores)
+}
+
+/// The blocks of union lists of all cores. Costs a look at all segments.
+fn unions(cores: &[Restore]) -> Result<Arc<[(u32, Box<[u8]>)]>> {
+    let mut unions = Vec::new();
+    for (number, core) in (0u32..).zip(cores) {
+        for (_, bytes) in &core.segments {
+            for block in SegmentReader::new(bytes)?.blocks() {
+                let block = block?;
+                if block.kind() == ColumnKind::UnionList {
+                    unions.push((number, block.bytes().into()));
+                }
+            }
+        }
+    }
+    Ok(unions.into())
 }
 
 fn file(store: &dyn Store, manifest: &Manifest, named: &FileInfo) -> Result<Vec<u8>> {

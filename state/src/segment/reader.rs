@@ -117,6 +117,7 @@ pub struct BlockReader<'a> {
     puts: u32,
     tombstones: u32,
     ops: &'a [u8],
+    all: &'a [u8],
 }
 
 impl<'a> BlockReader<'a> {
@@ -165,6 +166,7 @@ impl<'a> BlockReader<'a> {
             puts: u32_at(head, 16),
             tombstones: u32_at(head, 20),
             ops: &rest[..ops as usize],
+            all: &all[..length as usize],
         };
         block.check()?;
         *bytes = &all[length as usize..];
@@ -194,6 +196,11 @@ impl<'a> BlockReader<'a> {
             return Err(damaged(BLOCK, found));
         }
         Ok(())
+    }
+
+    /// All of its bytes, head and checksum included.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.all
     }
 
     /// The name of its column.

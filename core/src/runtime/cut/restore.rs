@@ -1,6 +1,7 @@
 //! What a core is made from at a restore.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use thalweg_checkpoint::{FileInfo, Image, SectionKind};
 use thalweg_net::{Body, recorded};
@@ -17,6 +18,9 @@ pub struct Restore {
     pub image: Image,
     /// All segments of its state, the oldest first, each with the file that holds it.
     pub segments: Vec<(FileInfo, Vec<u8>)>,
+    /// Blocks of union lists, of all cores: the core of each and its bytes, in the order of cores
+    /// and then of age.
+    pub unions: Arc<[(u32, Box<[u8]>)]>,
     /// Whether it was the job's last checkpoint: then only its output is left to be committed.
     pub is_final: bool,
 }

@@ -10,6 +10,7 @@ use super::{Recording, Restore, Restoring, invalid};
 use crate::Result;
 use crate::control::FINAL;
 use crate::runtime::Worker;
+use crate::state::Journalled;
 
 impl Worker {
     /// Tells the worker something about checkpoints; it hears it in its next turn.
@@ -103,12 +104,14 @@ impl Worker {
             self.encode_segment(usize::MAX)?;
         }
         let epoch = self.core.epoch.get();
-        let can_tell_all =
+        let mut can_tell_all =
             self.gates.iter().flatten().all(|it| it.inner.borrow_mut().can_tell_all());
+        self.journals(|state| can_tell_all &= state.can_tell_all());
         let all = self.cuts.tells_all(can_tell_all);
         for gate in self.gates.iter().flatten() {
             gate.inner.borrow_mut().end_segment(all);
         }
+        self.journals(|state| state.end_segment(all));
         self.core.epoch.set(epoch + 1);
         self.cuts.encoding = Some(epoch);
         Ok(())
@@ -123,12 +126,25 @@ impl Worker {
                 return Ok(());
             }
         }
-        let (mut blocks, mut all) = (Vec::new(), true);
+        let (mut blocks, mut all, mut left) = (Vec::new(), true, rows);
+        let mut encoded = Ok(true);
+        self.journals(|state| {
+            if encoded.is_ok() {
+                encoded = state.advance_segment(&mut left);
+            }
+        });
+        encoded?;
         for gate in self.gates.iter().flatten() {
             all &= gate.inner.borrow_mut().take_blocks(&mut blocks);
         }
+        self.journals(|state| all &= state.take_blocks(&mut blocks));
         self.cuts.encoded(epoch, blocks, all);
         Ok(())
+    }
+
+    /// Calls `visit` with each state that belongs to no key.
+    fn journals(&self, mut visit: impl FnMut(&mut dyn Journalled)) {
+        self.states.iter().for_each(|state| state.journal(&mut visit));
     }
 
     /// Does a slice of what the open cut has left to do; true if it made progress and has more.
@@ -253,9 +269,14 @@ impl Worker {
             self.core.epoch.set(segment.header().epoch + 1);
             self.cuts.segments.push(Handed::Stored(file.clone()));
         }
+        for (core, bytes) in &*restore.unions {
+            let block = BlockReader::read(&mut &bytes[..])?;
+            self.states.iter().try_for_each(|state| state.restore_of(*core, &block))?;
+        }
         for gate in self.gates.iter().flatten() {
             gate.inner.borrow_mut().end_restore();
         }
+        self.journals(|state| state.end_restore());
         Ok(())
     }
 
@@ -264,6 +285,15 @@ impl Worker {
             if gate.inner.borrow_mut().restore_block(block)? {
                 return Ok(());
             }
+        }
+        let mut found = Ok(false);
+        self.journals(|state| {
+            if matches!(found, Ok(false)) {
+                found = state.restore_block(block);
+            }
+        });
+        if found? {
+            return Ok(());
         }
         Err(invalid(&format!("no operator has the state {}", block.name())))
     }
