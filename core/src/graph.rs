@@ -88,7 +88,8 @@ pub enum Role {
 pub struct StateInfo {
     /// Its name, unique in its operator.
     pub name: String,
-    /// `value`, `list`, `map`, `reducing`, `aggregating`, `window`.
+    /// `value`, `list`, `map`, `reducing`, `aggregating`, `window`, `broadcast`, `operator list`,
+    /// `union list`.
     pub kind: &'static str,
     /// Fingerprint of its value's schema.
     pub fingerprint: u64,
@@ -107,6 +108,8 @@ pub struct Edge {
     pub channel: Option<u32>,
     /// Fingerprint of the record's schema, if they do.
     pub fingerprint: u64,
+    /// Which input of an operator with several: 0 or 1.
+    pub port: u32,
 }
 
 /// Kind of the node at which a side output begins.
@@ -148,8 +151,17 @@ impl JobGraph {
     }
 
     pub(crate) fn add_fused(&mut self, from: NodeId, to: NodeId) {
+        self.add_input(from, to, 0);
+    }
+
+    /// Connects the second input of an operator.
+    pub(crate) fn add_second(&mut self, from: NodeId, to: NodeId) {
+        self.add_input(from, to, 1);
+    }
+
+    fn add_input(&mut self, from: NodeId, to: NodeId, port: u32) {
         let partitioner = Partitioner::Fused;
-        self.edges.push(Edge { from, to, partitioner, channel: None, fingerprint: 0 });
+        self.edges.push(Edge { from, to, partitioner, channel: None, fingerprint: 0, port });
     }
 
     pub(crate) fn add_exchange(
@@ -159,9 +171,10 @@ impl JobGraph {
         partitioner: Partitioner,
         fingerprint: u64,
     ) -> u32 {
-        let channel = self.channels() as u32;
-        self.edges.push(Edge { from, to, partitioner, channel: Some(channel), fingerprint });
-        channel
+        let number = self.channels() as u32;
+        let channel = Some(number);
+        self.edges.push(Edge { from, to, partitioner, channel, fingerprint, port: 0 });
+        number
     }
 
     /// How many edges carry buffers.
@@ -176,6 +189,11 @@ impl JobGraph {
             Role::Operator | Role::Sink => None,
         });
         sources.sum()
+    }
+
+    /// Whether an operator has inputs that are not alike.
+    pub(crate) fn has_ports(&self, node: NodeId) -> bool {
+        self.edges.iter().any(|edge| edge.to == node && edge.port > 0)
     }
 
     /// All nodes that a task starting at `head` runs: itself and what is fused to it.
@@ -258,8 +276,8 @@ impl JobGraph {
         Ok(())
     }
 
-    /// A digest of names, kinds, edges, partitioners and schema fingerprints: equal on all cores of
-    /// a job.
+    /// A digest of names, kinds, edges, their ports, partitioners and schema fingerprints: equal on
+    /// all cores of a job.
     pub fn digest(&self) -> u64 {
         let mut text = String::new();
         for node in &self.nodes {
@@ -272,7 +290,11 @@ impl JobGraph {
         for edge in &self.edges {
             let (from, to) = (&self.nodes[edge.from].name, &self.nodes[edge.to].name);
             let kind = edge.partitioner.name();
-            let _ = writeln!(text, "edge {from} {to} {kind} {:x}", edge.fingerprint);
+            let _ = write!(text, "edge {from} {to} {kind} {:x}", edge.fingerprint);
+            if edge.port > 0 {
+                let _ = write!(text, " {}", edge.port);
+            }
+            text.push('\n');
         }
         thalweg_state::key::hash(text.as_bytes())
     }

@@ -4,6 +4,7 @@
 //! being processed; the operator sets it, prefetches the tables and lets expired values go.
 
 mod budget;
+mod change_log;
 mod cold;
 mod encoding;
 mod folding;
@@ -13,6 +14,7 @@ mod list;
 mod map;
 #[cfg(test)]
 mod model;
+mod operator;
 mod row;
 mod scope;
 mod states;
@@ -23,13 +25,19 @@ mod window;
 pub use folding::{AggregatingState, ReducingState};
 pub use list::{ListIter, ListState};
 pub use map::{MapIter, MapState};
+pub use operator::{
+    BroadcastMut, BroadcastState, BroadcastStates, MayWrite, OperatorList, OperatorStates,
+    UnionList,
+};
 pub use states::States;
 pub use thalweg_state::{Ttl, UpdateType, Visibility};
 pub use value::{StateMut, ValueState};
 
 pub(crate) use budget::{Budget, OpenTier, StateMemory};
+pub(crate) use change_log::ChangeLog;
 pub(crate) use held::Held;
 pub(crate) use journalled::{Journalled, is_of};
+pub(crate) use operator::{OperatorState, Sealed, UNION_LIST};
 pub(crate) use row::{Places, RowKey, row_hash};
 pub(crate) use scope::Scope;
 pub(crate) use states::StateTables;
@@ -53,6 +61,19 @@ pub trait ColdState {
     fn evict(&mut self, held: &Held) -> Result<bool>;
     /// Whether it had better not be used until rows that are on their way have left.
     fn is_choked(&self) -> bool;
+}
+
+/// A state of a key whose keys can be visited: see
+/// [`BroadcastContext::apply_to_keyed_state`](crate::operator::BroadcastContext).
+pub trait KeyedState {
+    /// Adds the encodings of the keys that have something in it on this core, some of them twice,
+    /// and maybe some whose rows have expired. Costs a walk over all of it, cold rows included.
+    ///
+    /// # Errors
+    /// The cold tier cannot be read.
+    fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()>;
+    /// Whether the current key has something in it.
+    fn is_present(&mut self) -> bool;
 }
 
 /// Declares a state of a keyed process; a string is a declaration with nothing but a name.

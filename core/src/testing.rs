@@ -3,6 +3,7 @@
 //! [`Harness`] drives the engine's own workers with event time, processing time and watermarks by
 //! hand; [`outputs`] runs a bounded stream to its end.
 
+mod again;
 mod harness;
 mod input;
 mod options;

@@ -47,11 +47,11 @@ pub enum Answer {
 
 /// The cold rows of one core.
 ///
-/// Only the core's own thread calls these, and only [`ColdTier::get`], [`ColdTier::wait`] and
-/// [`ColdTier::column`] may block. Columns come first, then rows. Runs are answered in the order in
-/// which they were given, and so are fetches, but neither waits for the other. After
-/// [`Answer::Failed`] nothing that was outstanding is answered any more, and whatever is given
-/// later fails with the same error.
+/// Only the core's own thread calls these, and only [`ColdTier::get`], [`ColdTier::keys`],
+/// [`ColdTier::wait`] and [`ColdTier::column`] may block. Columns come first, then rows. Runs are
+/// answered in the order in which they were given, and so are fetches, but neither waits for the
+/// other. After [`Answer::Failed`] nothing that was outstanding is answered any more, and whatever
+/// is given later fails with the same error.
 pub trait ColdTier {
     /// The column of the state of this name, made if it is new. Comes before its first row.
     ///
@@ -98,4 +98,11 @@ pub trait ColdTier {
     /// # Errors
     /// The row cannot be read.
     fn get(&mut self, column: ColumnId, key: &[u8]) -> Result<Option<Vec<u8>>, ColdError>;
+
+    /// Shows `visit` the keys of all rows of a column, in their order, and waits for them: of the
+    /// runs that are on their way each may or may not be among them.
+    ///
+    /// # Errors
+    /// The rows cannot be read.
+    fn keys(&mut self, column: ColumnId, visit: &mut dyn FnMut(&[u8])) -> Result<(), ColdError>;
 }

@@ -58,14 +58,28 @@ pub enum ColumnKind {
     TimerSet,
     /// Timers in the order of registration: timestamp and number, then whose timer it is.
     TimerQueue,
+    /// Entries of broadcast state: every core has all of them.
+    Broadcast,
+    /// Elements of an operator's list: number and element, each on one core.
+    List,
+    /// As [`ColumnKind::List`]; a restore gives every core those of all cores.
+    UnionList,
 }
 
 impl ColumnKind {
+    /// Whether its keys are timers, which begin with their timestamps.
+    pub fn is_timers(self) -> bool {
+        matches!(self, Self::TimerSet | Self::TimerQueue)
+    }
+
     fn byte(self) -> u8 {
         match self {
             Self::Rows => 1,
             Self::TimerSet => 2,
             Self::TimerQueue => 3,
+            Self::Broadcast => 4,
+            Self::List => 5,
+            Self::UnionList => 6,
         }
     }
 
@@ -74,6 +88,9 @@ impl ColumnKind {
             1 => Some(Self::Rows),
             2 => Some(Self::TimerSet),
             3 => Some(Self::TimerQueue),
+            4 => Some(Self::Broadcast),
+            5 => Some(Self::List),
+            6 => Some(Self::UnionList),
             _ => None,
         }
     }

@@ -1,6 +1,8 @@
 //! The beginning of an attempt: what the log says, what is restored, whose the next entry is.
 
 use std::collections::BTreeSet;
+use std::io::Read;
+use std::sync::Arc;
 
 use thalweg_checkpoint::coordinator::{Config, Start};
 use thalweg_checkpoint::log::{Completed, VERSION};
@@ -12,11 +14,13 @@ use thalweg_checkpoint::{
     Append, Coordinator, Entry, History, Image, Log, RestoreError, Store, Verdict, What, fail_point,
 };
 use thalweg_state::group;
+use thalweg_state::segment::ColumnKind;
 
 use super::Keeper;
 use crate::error::Kind;
 use crate::graph::JobGraph;
-use crate::runtime::{Restore, damaged};
+use crate::runtime::{Restore, SegmentStream, damaged};
+use crate::state::UNION_LIST;
 use crate::{Error, Result};
 
 /// The job whose attempt begins.
@@ -292,11 +296,37 @@ fn restore(
         let image = image.map_err(|error| damaged(&error.to_string()))?;
         let is_final = manifest.kind == manifest::Kind::Final;
         entry.files.iter().try_for_each(|named| is_there(store, manifest, named))?;
-        Ok(Restore { image, segments: entry.files.clone(), is_final })
+        let segments = entry.files.clone();
+        Ok(Restore { image, segments, is_final, ..Restore::default() })
     };
-    let cores = manifest.cores.iter().map(core).collect::<Result<Vec<_>>>()?;
+    let mut cores = manifest.cores.iter().map(core).collect::<Result<Vec<_>>>()?;
+    let mut states = job.graph.nodes.iter().flat_map(|node| &node.states);
+    if states.any(|state| state.kind == UNION_LIST) {
+        let unions = unions(store, manifest)?;
+        cores.iter_mut().for_each(|core| core.unions = Arc::clone(&unions));
+    }
     debug_assert_eq!(cores.len(), job.parallelism, "the manifest is of this parallelism");
     Ok(cores)
+}
+
+/// The blocks of union lists of all cores. Costs a look at all segments.
+fn unions(store: &dyn Store, manifest: &Manifest) -> Result<Arc<[(u32, Box<[u8]>)]>> {
+    let (mut unions, mut block) = (Vec::new(), Vec::new());
+    for core in &manifest.cores {
+        for named in &core.files {
+            let damaged = |what: &str| damaged(manifest.checkpoint, named, what);
+            let opened = store.read(&named.path, named.offset).map_err(refused)?;
+            let mut opened = opened.ok_or_else(|| damaged("it is missing"))?.take(named.bytes);
+            let stream = SegmentStream::open(&mut opened, &mut block);
+            let mut stream = stream.map_err(|what| damaged(&what))?;
+            while let Some(read) = stream.next().map_err(|what| damaged(&what))? {
+                if read.kind() == ColumnKind::UnionList {
+                    unions.push((core.core, read.bytes().into()));
+                }
+            }
+        }
+    }
+    Ok(unions.into())
 }
 
 fn file(store: &dyn Store, manifest: &Manifest, named: &FileInfo) -> Result<Vec<u8>> {

@@ -18,7 +18,7 @@ use crate::runtime::{
 };
 use crate::sink::{Place, SinkContext};
 use crate::source::SourceContext;
-use crate::state::StateMemory;
+use crate::state::{OperatorState, StateMemory};
 use crate::{Error, Result};
 
 use super::Tag;
@@ -93,6 +93,7 @@ struct Made {
     gates: Vec<(NodeId, u32, Rc<RefCell<dyn GatePort>>)>,
     outputs: Vec<(NodeId, u32, Rc<dyn OutputPort>)>,
     sinks: Vec<(NodeId, Rc<dyn SinkPort>)>,
+    states: Vec<Rc<dyn OperatorState>>,
 }
 
 impl Flow {
@@ -170,6 +171,11 @@ impl Flow {
 
     pub(crate) fn add_sink(&self, node: NodeId, sink: Rc<dyn SinkPort>) {
         self.made.borrow_mut().sinks.push((node, sink));
+    }
+
+    /// Adds states of an operator of this core that belong to no key.
+    pub(crate) fn add_states(&self, states: Vec<Rc<dyn OperatorState>>) {
+        self.made.borrow_mut().states.extend(states);
     }
 
     /// Connects `from` with a new gate through buffers: returns the end of the sending chain and
@@ -252,6 +258,7 @@ impl Flow {
             gates: (0..graph.channels()).map(|_| None).collect(),
             outputs: (0..graph.channels()).map(|_| None).collect(),
             sinks: Vec::new(),
+            states: made.states.clone(),
             checkpoints: self.env.checkpoints,
             merge: self.env.merge,
         };

@@ -5,6 +5,7 @@
 //! and free of effects.
 
 mod build;
+mod connect;
 mod iter;
 mod keyed;
 mod roots;
@@ -13,6 +14,9 @@ mod stream;
 mod window;
 
 pub(crate) use build::{Environment, Flow, Mode};
+pub use connect::{
+    BroadcastStreams, ConnectKeyed, ConnectedRoot, KeyedBroadcastStreams, KeyedStreams,
+};
 pub use iter::{Collected, FromIter};
 pub use keyed::{KeyedRoot, KeyedStream};
 pub use roots::{GateRoot, PortRoot, SourceRoot};

@@ -29,6 +29,10 @@ impl JobGraph {
         for edge in &self.edges {
             let (from, to) = (edge.from, edge.to);
             let _ = match edge.channel {
+                None if self.has_ports(to) => {
+                    let label = quoted(&format!("input {}", edge.port));
+                    writeln!(text, "  n{from} -> n{to} [label={label}];")
+                }
                 None => writeln!(text, "  n{from} -> n{to};"),
                 Some(_) => {
                     let label = edge.partitioner.name();

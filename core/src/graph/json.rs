@@ -20,6 +20,7 @@ impl JobGraph {
                 "to": edge.to,
                 "partitioner": edge.partitioner.name(),
                 "channel": edge.channel,
+                "port": edge.port,
             })
         });
         json!({

@@ -17,7 +17,7 @@ impl JobGraph {
     /// assert!(graph.text().contains("rebalance to task 2"));
     /// ```
     pub fn text(&self) -> String {
-        let mut text = String::new();
+        let (mut text, mut shown_before) = (String::new(), Vec::new());
         for (index, head) in self.heads().into_iter().enumerate() {
             let node = &self.nodes[head];
             let cores = match node.parallelism {
@@ -25,8 +25,11 @@ impl JobGraph {
                 more => format!("{more} cores"),
             };
             let _ = writeln!(text, "task {}, on {cores}", index + 1);
-            let mut lines = Lines { graph: self, text: &mut text, shown: Vec::new() };
+            let (shown, others) = (Vec::new(), &shown_before);
+            let mut lines = Lines { graph: self, text: &mut text, shown, others };
             let _ = lines.chain(head, 1);
+            let shown = lines.shown;
+            shown_before.extend(shown.into_iter().map(|node| (node, index + 1)));
         }
         text
     }
@@ -52,6 +55,8 @@ struct Lines<'a> {
     text: &'a mut String,
     /// What was shown: a union is reached more than once.
     shown: Vec<NodeId>,
+    /// What was shown before, and in which task.
+    others: &'a [(NodeId, usize)],
 }
 
 impl Lines<'_> {
@@ -66,10 +71,12 @@ impl Lines<'_> {
             states.extend(node.states.iter().map(|state| (&node.name, state)));
             self.shown.push(last);
             match self.only_next(last) {
-                Some(next) if !self.shown.contains(&next) => last = next,
+                Some(next) if !self.shown.contains(&next) && !self.is_elsewhere(next) => {
+                    write!(self.text, " -> {}", self.port(last, next))?;
+                    last = next;
+                }
                 _ => break,
             }
-            write!(self.text, " -> ")?;
         }
         writeln!(self.text)?;
         for (operator, state) in states {
@@ -86,6 +93,20 @@ impl Lines<'_> {
         edges.next().is_none().then_some(edge.to)
     }
 
+    /// Whether an operator with several inputs stands in the paragraph of another one.
+    fn is_elsewhere(&self, node: NodeId) -> bool {
+        self.graph.has_ports(node) && self.others.iter().any(|(other, _)| *other == node)
+    }
+
+    /// Which input of an operator with several an edge leads to.
+    fn port(&self, from: NodeId, to: NodeId) -> String {
+        let mut edges = self.graph.edges_from(from).filter(|edge| edge.to == to);
+        match edges.next().filter(|_| self.graph.has_ports(to)) {
+            Some(edge) => format!("[{}] ", edge.port),
+            None => String::new(),
+        }
+    }
+
     /// Exchanges and branches behind the last node of a line.
     fn ends(&mut self, last: NodeId, depth: usize) -> fmt::Result {
         let graph = self.graph;
@@ -93,6 +114,12 @@ impl Lines<'_> {
             if edge.channel.is_some() {
                 let (word, task) = (edge.partitioner.name(), graph.task_number(edge.to));
                 writeln!(self.text, "{:indent$}=> {word} to task {task}", "", indent = 2 * depth)?;
+            } else if self.is_elsewhere(edge.to) {
+                let (name, port) = (&graph.nodes[edge.to].name, edge.port);
+                let task = self.others.iter().find(|(other, _)| *other == edge.to);
+                let task = task.map_or(0, |(_, task)| *task);
+                let indent = 2 * depth;
+                writeln!(self.text, "{:indent$}-> [{port}] {name} (task {task})", "")?;
             } else if self.shown.contains(&edge.to) {
                 let name = &graph.nodes[edge.to].name;
                 writeln!(self.text, "{:indent$}-> {name} (above)", "", indent = 2 * depth)?;

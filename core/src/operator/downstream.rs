@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use super::{Feed, Snapshot};
+use super::{Feed, Snapshot, SplitEvent};
 use crate::Result;
 use crate::runtime::SideOutputs;
 use crate::time::{MIN, Stamp, Timestamp};
@@ -50,6 +50,12 @@ impl<U, N: Feed<U>> Downstream<U, N> {
     pub(super) fn idle(&mut self, idle: bool) -> Result<()> {
         self.sides.idle(idle)?;
         self.next.idle(idle)
+    }
+
+    /// Tells the chain behind of the source in front; side outputs have no watermarks of their own
+    /// to make.
+    pub(super) fn split(&mut self, event: SplitEvent) -> Result<()> {
+        self.next.split(event)
     }
 
     pub(super) fn flush(&mut self) -> Result<()> {

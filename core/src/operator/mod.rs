@@ -7,10 +7,12 @@
 mod aggregate;
 mod assign;
 mod basic;
+pub(crate) mod connect;
 mod downstream;
 mod fallible;
 mod guard;
 pub(crate) mod keyed;
+pub(crate) mod plain;
 pub(crate) mod process;
 mod snapshot;
 mod timers;
@@ -20,9 +22,14 @@ pub use aggregate::{AggregateFn, Fold};
 pub use assign::AssignTimestamps;
 pub use basic::{Filter, FlatMap, Inspect, Map};
 
+pub use connect::{
+    BroadcastContext, BroadcastProcess, KeyedBroadcastProcess, KeyedCoProcess,
+    StreamBroadcastContext,
+};
 pub(crate) use fallible::{Letters, chain_text};
 pub use fallible::{Rejected, TryFilter, TryFlatMap};
 pub(crate) use guard::{Blame, blamed};
+pub use plain::{StreamContext, StreamProcess};
 pub use process::{KeyedProcess, ProcessContext, TimeDomain, Timer};
 pub use snapshot::Snapshot;
 pub use window::{

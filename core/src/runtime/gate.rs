@@ -18,6 +18,7 @@ use thalweg_net::channel::Received;
 use thalweg_net::{Body, Buffer, ChannelId, Frame, InputChannel, Page};
 use thalweg_state::segment::{Block, BlockReader};
 
+pub(crate) use self::cold::HoldPages;
 pub use self::consumer::{PageConsumer, Run};
 use self::input::{Cursor, Input, OpenPage, Prepared};
 use super::audit::{GateView, InputView};
@@ -243,8 +244,14 @@ impl<T: Record> Gate<T> {
         Ok(true)
     }
 
+    /// Whether a consumer is to go on with what the other input of its operator has begun.
+    fn lags(&self) -> bool {
+        self.consumers.iter().any(|consumer| consumer.lags())
+    }
+
     fn finish(&mut self) -> Result<()> {
-        if !self.ended && self.advancing.is_none() && self.valve.all_ended() {
+        let is_behind = self.advancing.is_some() || self.lags();
+        if !self.ended && !is_behind && self.valve.all_ended() {
             self.ended = true;
             self.consumers.iter_mut().try_for_each(|consumer| consumer.end())?;
         }
@@ -279,6 +286,9 @@ impl<T: Record> GatePort for Gate<T> {
         }
         let mut worked = false;
         self.core.budget.take_waits();
+        if self.advancing.is_none() && self.lags() {
+            self.advancing = Some(self.valve.output());
+        }
         if self.advancing.is_some() {
             worked = true;
             if !self.advance()? {
@@ -381,7 +391,8 @@ impl<T: Record> GatePort for Gate<T> {
 
     fn is_quiet(&self) -> bool {
         let empty = |input: &Input| input.open.is_none() && input.channel.front().is_none();
-        self.advancing.is_none() && self.idling.is_none() && self.inputs.iter().all(empty)
+        let is_behind = self.advancing.is_some() || self.idling.is_some() || self.lags();
+        !is_behind && self.inputs.iter().all(empty)
     }
 
     fn can_tell_all(&mut self) -> bool {

@@ -35,7 +35,7 @@ pub use cut::{Content, CutCommand, CutReport, MergeLimits, Restore, Restores};
 pub(crate) use cut::{Restoring, SegmentStream, damaged};
 pub(crate) use exchange::{Broadcast, ByKey, Exchange, ExchangeFeed, Outlet, OutputPort};
 pub(crate) use exchange::{Rescale, RoundRobin, Route, To};
-pub(crate) use gate::{Gate, GatePort, PageConsumer, Run};
+pub(crate) use gate::{Gate, GatePort, HoldPages, PageConsumer, Run};
 pub(crate) use mesh::{MeshNode, mesh};
 pub use meter::Meter;
 #[cfg(feature = "cli")]
@@ -48,6 +48,7 @@ pub(crate) use sink_task::{SinkFeed, SinkPort, Typed, Writing};
 pub(crate) use source_task::{Reading, SourceTask};
 pub use summary::{Stopped, Summary, Totals};
 pub(crate) use union::Union;
+pub(crate) use valve::{Change, Valve};
 pub(crate) use voice::WatchLine;
 pub use worker::{Link, Progress, Worker};
 pub(crate) use worker::{Parts, Task};

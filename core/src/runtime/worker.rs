@@ -20,6 +20,7 @@ use super::source_task::SourceTask;
 use super::{Core, Ran};
 use crate::config::NetworkConfig;
 use crate::operator::Blame;
+use crate::state::OperatorState;
 use crate::{Error, Result};
 
 /// Records that a task may take in one turn.
@@ -48,12 +49,12 @@ pub struct Worker {
     pub(super) gates: Vec<Option<Task<Rc<RefCell<dyn GatePort>>>>>,
     pub(super) outputs: Vec<Option<Rc<dyn OutputPort>>>,
     pub(super) sinks: Vec<Rc<dyn SinkPort>>,
+    pub(super) states: Vec<Rc<dyn OperatorState>>,
     /// How many of the sinks have finished: none is asked again.
     finished: usize,
     pub(super) links: Vec<Option<Link>>,
     pub(super) cuts: Cuts,
-    /// Order in which gates run: sinks first, so that buffers come home before sources fill new
-    /// ones.
+    /// Order in which gates run: sinks first, so buffers come home before sources fill new ones.
     order: Vec<usize>,
     pub(super) budget: usize,
     pulse: Arc<Pulse>,
@@ -102,6 +103,8 @@ pub(crate) struct Parts {
     pub(crate) gates: Vec<Option<Task<Rc<RefCell<dyn GatePort>>>>>,
     pub(crate) outputs: Vec<Option<Rc<dyn OutputPort>>>,
     pub(crate) sinks: Vec<Rc<dyn SinkPort>>,
+    /// States that belong to no key.
+    pub(crate) states: Vec<Rc<dyn OperatorState>>,
     /// Whether there are checkpoints.
     pub(crate) checkpoints: bool,
     /// When segments are merged.
@@ -119,6 +122,7 @@ impl Worker {
             gates: parts.gates,
             outputs: parts.outputs,
             sinks: parts.sinks,
+            states: parts.states,
             finished: 0,
             cuts: Cuts::new(parts.checkpoints, links.len(), parts.merge),
             links,
@@ -228,7 +232,8 @@ impl Worker {
 
     /// Memory that the declared state of its operators takes up.
     pub fn state_bytes(&self) -> usize {
-        self.gates.iter().flatten().map(|gate| gate.inner.borrow().state_bytes()).sum()
+        let gates = self.gates.iter().flatten().map(|gate| gate.inner.borrow().state_bytes());
+        gates.chain(self.states.iter().map(|state| state.bytes())).sum()
     }
 
     fn receive_frames(&mut self, limit: usize) -> Result<bool> {

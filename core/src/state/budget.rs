@@ -310,6 +310,12 @@ impl Budget {
         row.unwrap_or_else(|error| panic_any(failed(error)))
     }
 
+    /// Shows `visit` the keys of all rows that a column has in the cold tier. Blocks.
+    #[cold]
+    pub(crate) fn keys(&self, column: ColumnId, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
+        self.tier(|tier| tier.keys(column, visit)).map_err(failed)
+    }
+
     /// Takes what the cold tier has answered; true if there is something for a store.
     pub(crate) fn poll(&self) -> Result<bool> {
         let mut tier = self.tier.borrow_mut();

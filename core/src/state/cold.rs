@@ -138,6 +138,20 @@ impl<K: Key> Cold<K> {
         }
     }
 
+    /// Adds the keys of all rows that the cold tier has and that count: some may be in the table as
+    /// well. Blocks.
+    pub(crate) fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()> {
+        if !self.has_left {
+            return Ok(());
+        }
+        self.core.budget.keys(self.column, &mut |bytes| {
+            let ghost = self.ghosts.get(KeyRef::new(bytes));
+            if !matches!(ghost, Some(Ghost::Absent | Ghost::Gone)) {
+                out.push(bytes.to_vec());
+            }
+        })
+    }
+
     /// Makes sure that a row is in the table if there is one: may block.
     #[inline]
     pub(crate) fn bring<R: Row>(&mut self, table: &mut Table<K, R>, key: KeyRef<'_>) {

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use thalweg_state::State;
 
-use super::ValueState;
+use super::{KeyedState, ValueState};
+use crate::Result;
 use crate::operator::AggregateFn;
 
 /// How two values become one.
@@ -65,5 +66,23 @@ impl<In, A: AggregateFn<In>> AggregatingState<In, A> {
     /// Forgets all records.
     pub fn clear(&mut self) {
         self.value.clear();
+    }
+}
+
+impl<V: State + Clone> KeyedState for ReducingState<V> {
+    fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()> {
+        self.value.keys(out)
+    }
+    fn is_present(&mut self) -> bool {
+        self.value.is_present()
+    }
+}
+
+impl<In, A: AggregateFn<In>> KeyedState for AggregatingState<In, A> {
+    fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()> {
+        self.value.keys(out)
+    }
+    fn is_present(&mut self) -> bool {
+        self.value.is_present()
     }
 }

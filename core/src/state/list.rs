@@ -11,7 +11,9 @@ use thalweg_state::{CodecError, Encoder, Key, KeyRef, State};
 
 use super::encoding::Row;
 use super::states::StateTable;
-use super::{ColdState, Held, Journalled, Places, RowKey, Scope, StateSpec, Store, row_hash};
+use super::{
+    ColdState, Held, Journalled, KeyedState, Places, RowKey, Scope, StateSpec, Store, row_hash,
+};
 use crate::Result;
 use crate::runtime::Core;
 
@@ -112,6 +114,16 @@ trait ListAccess<V> {
     fn range(&self) -> (u64, u64);
     fn at(&self, index: u64) -> Option<Ref<'_, V>>;
     fn clear(&self);
+    fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()>;
+}
+
+impl<V: State> KeyedState for ListState<V> {
+    fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()> {
+        self.cell.keys(out)
+    }
+    fn is_present(&mut self) -> bool {
+        !self.is_empty()
+    }
 }
 
 /// Where the elements of a key lie.
@@ -272,6 +284,10 @@ impl<K: Key, V: State> ListAccess<V> for ListCell<K, V> {
             }
             self.heads.borrow_mut().remove(key);
         });
+    }
+
+    fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()> {
+        self.heads.borrow_mut().keys(out)
     }
 }
 

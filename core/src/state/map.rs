@@ -11,7 +11,9 @@ use thalweg_state::{CodecError, Encoder, Key, KeyRef, State};
 
 use super::encoding::{Row, cut_short, key_shape, put_key, take_key};
 use super::states::StateTable;
-use super::{ColdState, Held, Journalled, Places, RowKey, Scope, StateMut, StateSpec, Store};
+use super::{
+    ColdState, Held, Journalled, KeyedState, Places, RowKey, Scope, StateMut, StateSpec, Store,
+};
 use crate::Result;
 use crate::runtime::Core;
 
@@ -134,6 +136,16 @@ trait MapAccess<E, V: State> {
     /// The first entry; counts as a read of all, so that none behind it has expired.
     fn first(&self) -> Option<E>;
     fn clear(&self);
+    fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()>;
+}
+
+impl<E: Key, V: State> KeyedState for MapState<E, V> {
+    fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()> {
+        self.cell.keys(out)
+    }
+    fn is_present(&mut self) -> bool {
+        !self.is_empty()
+    }
 }
 
 /// The two ends of a key's entries.
@@ -414,6 +426,10 @@ impl<K: Key, E: Key, V: State> MapAccess<E, V> for MapCell<K, E, V> {
                 at = taken.and_then(|(linked, _)| linked.next);
             }
         });
+    }
+
+    fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()> {
+        self.heads.borrow_mut().keys(out)
     }
 }
 

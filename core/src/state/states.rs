@@ -128,7 +128,7 @@ impl<K: Key> States<K> {
     }
 }
 
-fn unique(infos: &[StateInfo]) -> Result<()> {
+pub(super) fn unique(infos: &[StateInfo]) -> Result<()> {
     for (index, info) in infos.iter().enumerate() {
         if infos[..index].iter().any(|other| other.name == info.name) {
             return Err(twice(&info.name));

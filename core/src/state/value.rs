@@ -7,7 +7,8 @@ use std::rc::Rc;
 use thalweg_state::{Key, KeyRef, State};
 
 use super::states::StateTable;
-use super::{ColdState, Held, Journalled, Scope, StateSpec, Store};
+use super::{ColdState, Held, Journalled, KeyedState, Scope, StateSpec, Store};
+use crate::Result;
 use crate::runtime::Core;
 
 /// A value of the current key.
@@ -142,6 +143,16 @@ trait ValueAccess<S: State> {
     fn get_or(&self, init: fn() -> S) -> StateMut<'_, S>;
     fn set(&self, value: S) -> Option<S>;
     fn take(&self) -> Option<S>;
+    fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()>;
+}
+
+impl<S: State> KeyedState for ValueState<S> {
+    fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()> {
+        self.cell.keys(out)
+    }
+    fn is_present(&mut self) -> bool {
+        self.get().is_some()
+    }
 }
 
 /// The values of one state on one core.
@@ -214,6 +225,10 @@ impl<K: Key, S: State> ValueAccess<S> for ValueCell<K, S> {
         let store = &mut *self.store.borrow_mut();
         self.settle(store);
         self.scope.with(|key| store.remove(key))
+    }
+
+    fn keys(&self, out: &mut Vec<Vec<u8>>) -> Result<()> {
+        self.store.borrow_mut().keys(out)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::again::Again;
 use super::input::{Event, Input, Queues};
 use super::options::HarnessOptions;
 use super::output::{Arrived, Output};
@@ -39,14 +40,21 @@ const TURNS_MAX: usize = 10_000_000;
 /// h.watermark(9);
 /// assert_eq!(h.timed_outputs(), [(7, 9)]);
 /// ```
-pub struct Harness<T, U> {
+pub struct Harness<T, U, S = ()> {
     workers: Vec<Worker>,
     queues: Queues<T>,
+    second: Queues<S>,
+    /// Whether somebody reads the second input.
+    has_second: bool,
     arrived: Rc<Arrived<U>>,
     captured: Rc<Captured>,
     clock: ManualClock,
     batched: bool,
     ended: bool,
+    /// With what it is begun again, if it can be.
+    again: Option<Again>,
+    /// Whether that happens behind every event.
+    restarting: bool,
 }
 
 impl<T: 'static, U: 'static> Harness<T, U> {
@@ -67,24 +75,153 @@ impl<T: 'static, U: 'static> Harness<T, U> {
         C: Chain<U>,
         F: Fn(&Dataflow, Input<T>) -> Result<Stream<U, C>>,
     {
-        let channels = options.channels.max(1);
-        let queues: Queues<T> = Rc::new((0..channels).map(|_| Default::default()).collect());
-        let arrived = Rc::new(Arrived::new(channels));
-        let captured = Rc::new(Captured::default());
-        let clock = ManualClock::new(options.wall_millis);
-        let mut env = Environment::new(channels, options.network());
-        env.captured = Some(Rc::clone(&captured));
-        env.memory = options.memory();
+        let (parts, env) = Parts::new(options);
         let job = |flow: &Dataflow, _: &Args| {
-            let input = Input { flow: flow.clone(), queues: Rc::clone(&queues) };
-            let output = Output { arrived: Rc::clone(&arrived), budget: options.output_budget };
-            make(flow, input)?.sink("output", output);
+            let (flow, queues) = (flow.clone(), Rc::clone(&parts.queues));
+            let input = Input { flow: flow.clone(), queues, name: "input" };
+            make(&flow, input)?.sink("output", parts.output());
             Ok(())
         };
-        let shared: Rc<dyn Clock> = Rc::new(clock.clone());
+        let shared: Rc<dyn Clock> = Rc::new(parts.clock.clone());
+        let channels = parts.queues.len();
         let workers = local_workers(&job, &Args::default(), channels, &shared, &env, None)?;
-        let batched = options.batched;
-        Ok(Self { workers, queues, arrived, captured, clock, batched, ended: false })
+        Ok(parts.harness(options, workers, None))
+    }
+}
+
+/// What a harness and its job share.
+struct Parts<T, U, S> {
+    queues: Queues<T>,
+    second: Queues<S>,
+    arrived: Rc<Arrived<U>>,
+    captured: Rc<Captured>,
+    clock: ManualClock,
+    budget: Option<usize>,
+}
+
+impl<T: 'static, U: 'static, S: 'static> Parts<T, U, S> {
+    fn new(options: &HarnessOptions) -> (Self, Environment) {
+        let channels = options.channels.max(1);
+        let parts = Self {
+            queues: Rc::new((0..channels).map(|_| Default::default()).collect()),
+            second: Rc::new((0..channels).map(|_| Default::default()).collect()),
+            arrived: Rc::new(Arrived::new(channels)),
+            captured: Rc::new(Captured::default()),
+            clock: ManualClock::new(options.wall_millis),
+            budget: options.output_budget,
+        };
+        let mut env = Environment::new(channels, options.network());
+        env.captured = Some(Rc::clone(&parts.captured));
+        env.memory = options.memory();
+        (parts, env)
+    }
+
+    fn share(&self) -> Self {
+        Self {
+            queues: Rc::clone(&self.queues),
+            second: Rc::clone(&self.second),
+            arrived: Rc::clone(&self.arrived),
+            captured: Rc::clone(&self.captured),
+            clock: self.clock.clone(),
+            budget: self.budget,
+        }
+    }
+
+    fn output(&self) -> Output<U> {
+        Output { arrived: Rc::clone(&self.arrived), budget: self.budget }
+    }
+
+    fn harness(
+        self,
+        options: &HarnessOptions,
+        workers: Vec<Worker>,
+        again: Option<Again>,
+    ) -> Harness<T, U, S> {
+        let Self { queues, second, arrived, captured, clock, .. } = self;
+        let (batched, restarting) = (options.batched, options.restarting && again.is_some());
+        let (ended, has_second) = (false, false);
+        Harness {
+            workers,
+            queues,
+            second,
+            has_second,
+            arrived,
+            captured,
+            clock,
+            batched,
+            ended,
+            again,
+            restarting,
+        }
+    }
+}
+
+impl<T: 'static, U: 'static, S: 'static> Harness<T, U, S> {
+    /// A harness that can begin its job again, with one input or two.
+    pub(super) fn start_two<C, F>(
+        options: &HarnessOptions,
+        has_second: bool,
+        make: F,
+    ) -> Result<Self>
+    where
+        C: Chain<U>,
+        F: Fn(&Dataflow, Input<T>, Input<S>) -> Result<Stream<U, C>> + 'static,
+    {
+        let (parts, env) = Parts::new(options);
+        let given = parts.share();
+        let job = move |flow: &Dataflow, _: &Args| {
+            let (one, other) = (Rc::clone(&given.queues), Rc::clone(&given.second));
+            let first = Input { flow: flow.clone(), queues: one, name: "input" };
+            let second = Input { flow: flow.clone(), queues: other, name: "second" };
+            make(flow, first, second)?.sink("output", given.output());
+            Ok(())
+        };
+        let shared: Rc<dyn Clock> = Rc::new(parts.clock.clone());
+        let (again, workers) = Again::first(Box::new(job), env, shared, parts.queues.len())?;
+        Ok(Self { has_second, ..parts.harness(options, workers, Some(again)) })
+    }
+
+    /// Makes a checkpoint, throws all cores away, and goes on with new ones from the checkpoint.
+    /// What was pushed is processed before; counters begin anew.
+    ///
+    /// # Panics
+    /// If the harness was not made by [`HarnessOptions::build_two`] or
+    /// [`HarnessOptions::build_restartable`], or the job fails.
+    pub fn restart(&mut self) {
+        self.run();
+        let again = self.again.as_mut().expect("only a restartable harness begins again");
+        again.next(&mut self.workers).unwrap_or_else(|error| panic!("{}", error.report()));
+        self.run();
+    }
+
+    /// As [`Harness::push`], for the second input.
+    pub fn push_second(&mut self, record: S, timestamp: Timestamp) {
+        self.second_event(0, Event::Record(record, timestamp));
+    }
+
+    /// As [`Harness::push_on`], for the second input.
+    pub fn push_second_on(&mut self, channel: usize, record: S, timestamp: Timestamp) {
+        self.second_event(channel, Event::Record(record, timestamp));
+    }
+
+    /// As [`Harness::watermark`], for the second input.
+    pub fn watermark_second(&mut self, watermark: Timestamp) {
+        self.second_event(0, Event::Watermark(watermark));
+    }
+
+    /// As [`Harness::idle`], for the second input.
+    pub fn idle_second(&mut self) {
+        self.second_event(0, Event::Idle(true));
+    }
+
+    /// Ends the second input alone.
+    pub fn end_second(&mut self) {
+        (0..self.second.len()).for_each(|channel| self.second_event(channel, Event::End));
+    }
+
+    fn second_event(&mut self, channel: usize, event: Event<S>) {
+        self.second[channel].borrow_mut().push_back(event);
+        self.settle_unless_batched();
     }
 
     /// Pushes a record with a timestamp ([`crate::time::MIN`]: none).
@@ -170,12 +307,12 @@ impl<T: 'static, U: 'static> Harness<T, U> {
     ///
     /// # Panics
     /// If the tag is used with another type.
-    pub fn side<S: 'static>(&mut self, tag: &Tag<S>) -> Vec<S> {
+    pub fn side<R: 'static>(&mut self, tag: &Tag<R>) -> Vec<R> {
         self.timed_side(tag).into_iter().map(|(record, _)| record).collect()
     }
 
     /// As [`Harness::side`], with timestamps.
-    pub fn timed_side<S: 'static>(&mut self, tag: &Tag<S>) -> Vec<(S, Timestamp)> {
+    pub fn timed_side<R: 'static>(&mut self, tag: &Tag<R>) -> Vec<(R, Timestamp)> {
         self.run();
         let records = self.captured.of(tag).unwrap_or_else(|error| panic!("{}", error.report()));
         let records = std::mem::take(&mut *records.borrow_mut());
@@ -226,7 +363,8 @@ impl<T: 'static, U: 'static> Harness<T, U> {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        for queue in &*self.queues {
+        self.queues.iter().for_each(|queue| queue.borrow_mut().push_back(Event::End));
+        for queue in self.second.iter().filter(|_| self.has_second) {
             queue.borrow_mut().push_back(Event::End);
         }
         self.run();
@@ -241,7 +379,9 @@ impl<T: 'static, U: 'static> Harness<T, U> {
     }
 
     fn settle_unless_batched(&mut self) {
-        if !self.batched {
+        if self.restarting {
+            self.restart();
+        } else if !self.batched {
             self.run();
         }
     }
@@ -255,8 +395,12 @@ impl<T: 'static, U: 'static> Harness<T, U> {
         let mut quiet = 0;
         for _ in 0..TURNS_MAX {
             let mut worked = self.queues.iter().any(|queue| !queue.borrow().is_empty());
+            worked |= self.second.iter().any(|queue| !queue.borrow().is_empty());
             for worker in &mut self.workers {
                 worked |= worker.step()?.worked || worker.core().budget.is_busy();
+            }
+            if let Some(again) = &mut self.again {
+                worked |= again.serve(&mut self.workers)?.is_some();
             }
             quiet = if worked { 0 } else { quiet + 1 };
             if quiet == QUIET_TURNS {

@@ -25,14 +25,19 @@ pub(super) type Queues<T> = Rc<Vec<RefCell<VecDeque<Event<T>>>>>;
 pub struct Input<T> {
     pub(super) flow: Dataflow,
     pub(super) queues: Queues<T>,
+    pub(super) name: &'static str,
 }
 
 impl<T: 'static> Input<T> {
     /// The records that the test pushes.
     pub fn stream(self) -> Stream<T> {
-        self.flow.source("input", Pushed { queues: self.queues }).boxed()
+        self.flow.source(self.name, Pushed { queues: self.queues }).boxed()
     }
 }
+
+/// What a split remembers: records are gone from their queue once they are read.
+const ACTIVE: u64 = 0;
+const IDLE: u64 = 1;
 
 struct Pushed<T> {
     queues: Queues<T>,
@@ -50,11 +55,11 @@ impl<T: 'static> Source for Pushed<T> {
         true
     }
     fn splits(&self, _parallelism: usize) -> Result<Vec<u64>> {
-        Ok((0..self.queues.len() as u64).collect())
+        Ok(vec![ACTIVE; self.queues.len()])
     }
     fn reader(self, splits: Vec<(u32, u64)>, _cx: SourceContext) -> Result<Reader<T>> {
-        let channel = splits.first().map_or(0, |(split, _)| *split);
-        Ok(Reader { queues: self.queues, channel, idle: false })
+        let (channel, state) = splits.first().copied().unwrap_or((0, ACTIVE));
+        Ok(Reader { queues: self.queues, channel, idle: state != ACTIVE })
     }
 }
 
@@ -107,6 +112,6 @@ impl<T: 'static> SourceReader for Reader<T> {
     }
 
     fn snapshot(&self) -> Vec<(u32, u64)> {
-        vec![(self.channel, 0)]
+        vec![(self.channel, if self.idle { IDLE } else { ACTIVE })]
     }
 }

@@ -30,6 +30,7 @@ pub struct HarnessOptions {
     pub(super) batched: bool,
     pub(super) cold: bool,
     pub(super) wall_millis: i64,
+    pub(super) restarting: bool,
 }
 
 impl HarnessOptions {
@@ -91,6 +92,14 @@ impl HarnessOptions {
         self
     }
 
+    /// Restarts the job from a checkpoint behind everything that is pushed, if the harness is
+    /// [restartable](HarnessOptions::build_restartable).
+    #[must_use]
+    pub fn restarting(mut self) -> Self {
+        self.restarting = true;
+        self
+    }
+
     /// Processing time at the start, in milliseconds since the epoch.
     #[must_use]
     pub fn processing_time(mut self, wall_millis: i64) -> Self {
@@ -111,6 +120,42 @@ impl HarnessOptions {
         F: Fn(Stream<T>) -> Stream<U, C>,
     {
         let built = self.try_build(|_, input: Input<T>| Ok(make(input.stream())));
+        built.unwrap_or_else(|error| panic!("{}", error.report()))
+    }
+
+    /// As [`HarnessOptions::build`] with a second input; the harness can begin its job
+    /// [again](Harness::restart).
+    ///
+    /// # Panics
+    /// If the job cannot be built.
+    pub fn build_two<T, S, U, C, F>(&self, make: F) -> Harness<T, U, S>
+    where
+        T: 'static,
+        S: 'static,
+        U: 'static,
+        C: Chain<U>,
+        F: Fn(Stream<T>, Stream<S>) -> Stream<U, C> + 'static,
+    {
+        let built = Harness::start_two(self, true, move |_, first: Input<T>, second: Input<S>| {
+            Ok(make(first.stream(), second.stream()))
+        });
+        built.unwrap_or_else(|error| panic!("{}", error.report()))
+    }
+
+    /// As [`HarnessOptions::build`]; the harness can begin its job [again](Harness::restart).
+    ///
+    /// # Panics
+    /// If the job cannot be built.
+    pub fn build_restartable<T, U, C, F>(&self, make: F) -> Harness<T, U>
+    where
+        T: 'static,
+        U: 'static,
+        C: Chain<U>,
+        F: Fn(Stream<T>) -> Stream<U, C> + 'static,
+    {
+        let built = Harness::start_two(self, false, move |_, first: Input<T>, _: Input<()>| {
+            Ok(make(first.stream()))
+        });
         built.unwrap_or_else(|error| panic!("{}", error.report()))
     }
 

@@ -182,4 +182,12 @@ impl ColdTier for MemoryTier {
             Some(error) => Err(error.clone()),
         }
     }
+
+    fn keys(&mut self, column: ColumnId, visit: &mut dyn FnMut(&[u8])) -> Result<(), ColdError> {
+        match &self.fails {
+            None => self.rows(column).keys().for_each(|key| visit(key)),
+            Some(error) => return Err(error.clone()),
+        }
+        Ok(())
+    }
 }

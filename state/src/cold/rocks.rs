@@ -234,4 +234,11 @@ impl ColdTier for RocksTier {
             Some(error) => Err(error.clone()),
         }
     }
+
+    fn keys(&mut self, column: ColumnId, visit: &mut dyn FnMut(&[u8])) -> Result<(), ColdError> {
+        match &self.failed {
+            None => self.store.keys(&self.columns[column.0 as usize], visit),
+            Some(error) => Err(error.clone()),
+        }
+    }
 }

@@ -94,7 +94,7 @@ impl Census {
         }
         column.operations += block.len() as u64;
         column.stored_bytes += block.op_bytes() as u64;
-        let is_timer = column.kind != ColumnKind::Rows;
+        let is_timer = column.kind.is_timers();
         for op in block.ops() {
             let group = key_group(op.key_hash, self.max_parallelism);
             live.apply(&op, is_timer, column.groups.entry(group).or_default());

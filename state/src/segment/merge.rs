@@ -17,8 +17,8 @@ struct Merged<'a> {
 
 /// Merges segments of one core, oldest first, into one with the number and epoch of the last.
 ///
-/// Of each key the last operation stays: those of timers in the order of keys, which is that of
-/// registration, those of rows by the hash of the stream's key, which is quicker to sort by.
+/// Of each key the last operation stays: those of rows by the hash of the stream's key, which is
+/// quicker to sort by, all others in the order of keys, which is that of registration for timers.
 /// `is_bottom` says that nothing lies below the oldest: tombstones are dropped then.
 ///
 /// # Errors
@@ -63,7 +63,7 @@ fn write(columns: BTreeMap<&str, Merged<'_>>, is_bottom: bool) -> Vec<Block> {
             ColumnKind::Rows => {
                 ops.sort_by(|a, b| a.key_hash.cmp(&b.key_hash).then_with(|| a.key.cmp(b.key)));
             }
-            ColumnKind::TimerSet | ColumnKind::TimerQueue => ops.sort_by(|a, b| a.key.cmp(b.key)),
+            _ => ops.sort_by(|a, b| a.key.cmp(b.key)),
         }
         let mut writer = BlockWriter::new(Column { name: name.into(), kind, fingerprint });
         writer.note_rows(rows);

@@ -118,6 +118,7 @@ pub struct BlockReader<'a> {
     tombstones: u32,
     rows: usize,
     ops: &'a [u8],
+    all: &'a [u8],
 }
 
 impl<'a> BlockReader<'a> {
@@ -167,6 +168,7 @@ impl<'a> BlockReader<'a> {
             tombstones: u32_at(head, 20),
             rows: 1_usize.checked_shl(head[7].into()).unwrap_or(usize::MAX),
             ops: &rest[..ops as usize],
+            all: &all[..length as usize],
         };
         block.check()?;
         *bytes = &all[length as usize..];
@@ -196,6 +198,11 @@ impl<'a> BlockReader<'a> {
             return Err(damaged(BLOCK, found));
         }
         Ok(())
+    }
+
+    /// All of its bytes, head and checksum included.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.all
     }
 
     /// The name of its column.

@@ -172,6 +172,7 @@ fn restores(store: &MemoryStore) -> (Vec<Restore>, Vec<FileInfo>) {
         image: Image::decode(&read(&core.part)).expect("an image"),
         segments: core.files.clone(),
         is_final: false,
+        ..Restore::default()
     };
     let cores = manifest.cores.iter().map(restore).collect();
     (cores, manifest.all_files().cloned().collect())

@@ -53,6 +53,9 @@ pub const MARKS: &[&str] = &[
     "a zombie went on with its work",
     "a zombie found that it was superseded",
     "files of old checkpoints were to go",
+    "broadcast state was restored",
+    "an element of a broadcast reached keys",
+    "a union list was restored",
 ];
 
 thread_local! {

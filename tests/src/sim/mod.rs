@@ -24,4 +24,4 @@ pub mod world;
 pub mod zombies;
 
 pub use random::Random;
-pub use run::{Failure, Report, run_seed};
+pub use run::{Failure, Report, run_case, run_seed};

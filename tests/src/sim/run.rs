@@ -64,7 +64,16 @@ pub fn case_of(seed: u64) -> &'static Case {
 
 /// Simulates a seed; with `text` a trace that a person can read comes back, too.
 pub fn run_seed(seed: u64, text: bool) -> (Result<Report, Failure>, Vec<String>) {
-    let case = case_of(seed);
+    run_case(case_of(seed), seed, text)
+}
+
+/// As [`run_seed`] with another job than the seed's own: what a seed has found is kept with its
+/// job, whatever jobs come later.
+pub fn run_case(
+    case: &'static Case,
+    seed: u64,
+    text: bool,
+) -> (Result<Report, Failure>, Vec<String>) {
     let mut run = Run { seed, case, trace: Trace::new(text), steps: 0 };
     marks::take();
     let outcome = quietly(|| run.simulate());

@@ -50,8 +50,8 @@ pub(super) fn columns<'a>(manifest: &Manifest, census: &'a Census) -> Vec<Column
             (ColumnKind::TimerSet, "/timers/event") => ("", "event timers"),
             (ColumnKind::TimerSet, "/timers/processing") => ("", "processing timers"),
             (ColumnKind::TimerQueue, "/timers") => ("", "window timers"),
-            (ColumnKind::Rows, rest) => (rest, "rows"),
-            (ColumnKind::TimerSet | ColumnKind::TimerQueue, rest) => (rest, "timers"),
+            (kind, rest) if kind.is_timers() => (rest, "timers"),
+            (_, rest) => (rest, "rows"),
         };
         let (operator, state, kind) = (clean(operator), clean(state), kind.to_owned());
         Column { operator, state, kind, census: Some(census) }

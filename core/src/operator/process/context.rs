@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use thalweg_state::Key;
+use thalweg_state::{Key, KeyRef};
 
 use crate::Result;
 use crate::dataflow::Tag;
@@ -24,24 +24,42 @@ pub struct ProcessContext<'a, K: Key, O> {
 }
 
 /// The operator's parts that a call borrows.
-pub(super) struct Parts<'a, K: Key, O> {
-    pub(super) core: &'a Core,
-    pub(super) scope: &'a Scope,
-    pub(super) event: &'a mut TimerSet<K>,
-    pub(super) processing: &'a mut TimerSet<K>,
-    pub(super) sides: &'a SideOutputs,
-    pub(super) outputs: &'a mut Vec<(O, Stamp)>,
+pub(in crate::operator) struct Parts<'a, K: Key, O> {
+    pub(in crate::operator) core: &'a Core,
+    pub(in crate::operator) scope: &'a Scope,
+    pub(in crate::operator) event: &'a mut TimerSet<K>,
+    pub(in crate::operator) processing: &'a mut TimerSet<K>,
+    pub(in crate::operator) sides: &'a SideOutputs,
+    pub(in crate::operator) outputs: &'a mut Vec<(O, Stamp)>,
 }
 
 impl<'a, K: Key, O> ProcessContext<'a, K, O> {
     #[inline]
-    pub(super) fn new(
+    pub(in crate::operator) fn new(
         parts: Parts<'a, K, O>,
         stamp: Stamp,
         timestamp: Timestamp,
         watermark: Timestamp,
     ) -> Self {
         Self { parts, key: OnceCell::new(), stamp, timestamp, watermark }
+    }
+
+    /// The same surroundings, for a while.
+    pub(in crate::operator) fn reborrow(&mut self) -> ProcessContext<'_, K, O> {
+        let Parts { core, scope, event, processing, sides, outputs } = &mut self.parts;
+        let parts = Parts { core, scope, event, processing, sides, outputs };
+        ProcessContext::new(parts, self.stamp, self.timestamp, self.watermark)
+    }
+
+    /// Makes `key` the current key and gives its surroundings; until [`Self::leave_key`].
+    pub(in crate::operator) fn at_key(&mut self, key: KeyRef<'_>) -> ProcessContext<'_, K, O> {
+        self.parts.scope.enter::<K>(key);
+        self.reborrow()
+    }
+
+    /// There is no current key any more.
+    pub(in crate::operator) fn leave_key(&self) {
+        self.parts.scope.leave();
     }
 
     /// The current key; decoded when it is first asked for.

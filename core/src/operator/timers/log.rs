@@ -1,99 +1,72 @@
 //! What happened to timers in an epoch: registered, or gone (deleted or fired), in order.
 //!
-//! A log is complete at any moment, so an epoch that ends leaves nothing to encode. A timer that
-//! was taken out to fire soon is pending until it fires.
+//! A timer that was taken out to fire soon is pending until it fires.
 
 use thalweg_state::key;
-use thalweg_state::segment::{Block, BlockWriter, Column, ColumnKind};
+use thalweg_state::segment::{Block, Column, ColumnKind};
 
 use crate::runtime::Core;
+use crate::state::ChangeLog;
 
 /// The log of one set of timers, if logs are kept.
-pub(super) struct TimerLog {
-    column: Column,
-    kept: Option<Box<Kept>>,
-}
-
-struct Kept {
-    block: BlockWriter,
-    ended: Option<BlockWriter>,
-    /// Whether there was no timer when the last epoch ended.
-    was_empty: bool,
-}
+pub(super) struct TimerLog(ChangeLog);
 
 impl TimerLog {
     /// The log of the timers `part` of an operator.
     pub(super) fn new(core: &Core, operator: &str, part: &str, kind: ColumnKind) -> Self {
         // Not in quotes, as a state's name is.
         let name = format!("{operator:?}/{part}").into();
-        let column = Column { name, kind, fingerprint: 1 };
-        let kept = || Kept {
-            block: BlockWriter::pooled(column.clone(), core.blocks.clone()),
-            ended: None,
-            was_empty: true,
-        };
-        let kept = core.journal.get().then(|| Box::new(kept()));
-        Self { column, kept }
+        Self(ChangeLog::new(core, Column { name, kind, fingerprint: 1 }))
     }
 
     #[cfg(test)]
     pub(super) fn none() -> Self {
         let column = Column { name: "".into(), kind: ColumnKind::TimerQueue, fingerprint: 1 };
-        Self { column, kept: None }
+        Self(ChangeLog::none(column))
     }
 
     pub(super) fn column(&self) -> &Column {
-        &self.column
+        self.0.column()
     }
 
     /// Whether it is kept.
     #[inline]
     pub(super) fn is_kept(&self) -> bool {
-        self.kept.is_some()
+        self.0.is_kept()
     }
 
     /// Notes that there is a timer, under a key of two numbers and the rest.
     pub(super) fn put(&mut self, owner: &[u8], row: &[u8], value: &[u8]) {
-        if let Some(kept) = &mut self.kept {
-            kept.block.put_bytes(key::hash(owner), row, value);
+        if self.is_kept() {
+            self.0.put(key::hash(owner), row, value);
         }
     }
 
     /// Notes that there is none any more.
     pub(super) fn bury(&mut self, owner: &[u8], row: &[u8]) {
-        if let Some(kept) = &mut self.kept {
-            kept.block.tombstone(key::hash(owner), row);
+        if self.is_kept() {
+            self.0.bury(key::hash(owner), row);
         }
     }
 
     /// Ends an epoch; `is_empty`: there is no timer.
     pub(super) fn end_segment(&mut self, is_empty: bool) {
-        let Some(kept) = &mut self.kept else { return };
-        kept.was_empty = is_empty;
-        assert!(kept.ended.is_none(), "an epoch ends, and the timers of the last were not taken");
-        let next = kept.block.successor();
-        kept.ended = Some(std::mem::replace(&mut kept.block, next));
+        self.0.end_segment(is_empty);
     }
 
     /// Memory of what was noted in this epoch.
     pub(super) fn encoded_bytes(&self) -> usize {
-        self.kept.as_ref().map_or(0, |kept| kept.block.bytes())
+        self.0.encoded_bytes()
     }
 
     /// Gives that away before the epoch ends.
     pub(super) fn take_encoded(&mut self, out: &mut Vec<Block>) {
-        if let Some(kept) = &mut self.kept {
-            kept.block.finish(out);
-        }
+        self.0.take_encoded(out);
     }
 
     /// True if older blocks say nothing more: there was no timer.
     pub(super) fn take_blocks(&mut self, out: &mut Vec<Block>) -> bool {
-        let Some(kept) = &mut self.kept else { return true };
-        if let Some(mut ended) = kept.ended.take() {
-            ended.finish(out);
-        }
-        kept.was_empty
+        self.0.take_blocks(out)
     }
 }
 

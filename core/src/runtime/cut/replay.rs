@@ -80,10 +80,20 @@ impl Worker {
             self.cuts.segments.push(Handed::Stored(file.clone()));
             self.cuts.named += 1;
         }
+        for (core, bytes) in &*restore.unions {
+            let block = BlockReader::read(&mut &bytes[..])?;
+            self.states.iter().try_for_each(|state| state.restore_of(*core, &block))?;
+        }
         for gate in self.gates.iter().flatten() {
             gate.inner.borrow_mut().end_restore()?;
         }
-        Ok(())
+        let mut ended = Ok(());
+        self.journals(|state| {
+            if ended.is_ok() {
+                ended = state.end_restore();
+            }
+        });
+        ended
     }
 
     /// Replays a segment, in which no column has more than `rows_max` rows.
@@ -110,6 +120,15 @@ impl Worker {
             if gate.inner.borrow_mut().restore_block(block)? {
                 return Ok(());
             }
+        }
+        let mut found = Ok(false);
+        self.journals(|state| {
+            if matches!(found, Ok(false)) {
+                found = state.restore_block(block);
+            }
+        });
+        if found? {
+            return Ok(());
         }
         Err(invalid(&format!("no operator has the state {}", block.name())))
     }

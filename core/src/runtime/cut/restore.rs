@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use thalweg_checkpoint::{FileInfo, Image, SectionKind, Store};
 use thalweg_net::{Body, recorded};
@@ -18,6 +19,9 @@ pub struct Restore {
     pub image: Image,
     /// All segments of its state, the oldest first: the core reads them by itself.
     pub segments: Vec<FileInfo>,
+    /// Blocks of union lists, of all cores: the core of each and its bytes, in the order of cores
+    /// and then of age.
+    pub unions: Arc<[(u32, Box<[u8]>)]>,
     /// Whether it was the job's last checkpoint: then only its output is left to be committed.
     pub is_final: bool,
 }

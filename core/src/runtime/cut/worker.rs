@@ -9,6 +9,7 @@ use super::open::{Hold, Times};
 use crate::Result;
 use crate::control::FINAL;
 use crate::runtime::Worker;
+use crate::state::Journalled;
 
 /// Rows that a turn encodes, more or less, unless it was long.
 const ROWS_PER_TURN: usize = 512;
@@ -116,12 +117,14 @@ impl Worker {
             self.encode_segment(usize::MAX)?;
         }
         let epoch = self.core.epoch.get();
-        let can_tell_all =
+        let mut can_tell_all =
             self.gates.iter().flatten().all(|it| it.inner.borrow_mut().can_tell_all());
+        self.journals(|state| can_tell_all &= state.can_tell_all());
         let all = self.cuts.tells_all(can_tell_all);
         for gate in self.gates.iter().flatten() {
             gate.inner.borrow_mut().end_segment(all);
         }
+        self.journals(|state| state.end_segment(all));
         self.core.epoch.set(epoch + 1);
         self.cuts.encoding = Some(epoch);
         Ok(())
@@ -136,10 +139,18 @@ impl Worker {
                 return Ok(());
             }
         }
-        let (mut blocks, mut all) = (Vec::new(), true);
+        let (mut blocks, mut all, mut left) = (Vec::new(), true, rows);
+        let mut encoded = Ok(true);
+        self.journals(|state| {
+            if encoded.is_ok() {
+                encoded = state.advance_segment(&mut left);
+            }
+        });
+        encoded?;
         for gate in self.gates.iter().flatten() {
             all &= gate.inner.borrow_mut().take_blocks(&mut blocks);
         }
+        self.journals(|state| all &= state.take_blocks(&mut blocks));
         self.cuts.encoded(epoch, blocks, all);
         Ok(())
     }
@@ -150,7 +161,8 @@ impl Worker {
             return;
         }
         let gates = || self.gates.iter().flatten();
-        let bytes: usize = gates().map(|gate| gate.inner.borrow_mut().encoded_bytes()).sum();
+        let mut bytes: usize = gates().map(|gate| gate.inner.borrow_mut().encoded_bytes()).sum();
+        self.journals(|state| bytes += state.encoded_bytes());
         let most = self.core.budget.encoded_bytes_max();
         let (may, too_many) = self.cuts.may_spill();
         self.cuts.is_choked = bytes > 2 * most && too_many || bytes > 8 * most;
@@ -159,6 +171,7 @@ impl Worker {
         }
         let mut blocks = Vec::new();
         gates().for_each(|gate| gate.inner.borrow_mut().take_encoded(&mut blocks));
+        self.journals(|state| state.take_encoded(&mut blocks));
         self.cuts.spilled(self.core.epoch.get(), blocks);
     }
 
@@ -178,6 +191,11 @@ impl Worker {
             self.encode_segment(rows)?;
         }
         Ok(())
+    }
+
+    /// Calls `visit` with each state that belongs to no key.
+    pub(super) fn journals(&self, mut visit: impl FnMut(&mut dyn Journalled)) {
+        self.states.iter().for_each(|state| state.journal(&mut visit));
     }
 
     /// Does a slice of what the open cut has left to do; true if it made progress and has more.

@@ -7,7 +7,7 @@ use super::input::{Cursor, Prepared};
 use crate::Result;
 use crate::operator::keyed::AHEAD;
 use crate::record::Record;
-use crate::state::ColdState;
+use crate::state::{ColdState, Held};
 
 /// Queued pages of a channel whose cold rows are asked for ahead of their turn.
 const PAGES_AHEAD: usize = 4;
@@ -80,18 +80,30 @@ impl<T: Record> Gate<T> {
 
     /// Names the rows that open pages, pages that were looked at and due timers need.
     fn hold(&mut self) {
-        self.needed.clear();
-        for consumer in &self.consumers {
-            for input in &self.inputs {
-                if let Some(open) = &input.open {
-                    consumer.hold(&open.page.typed::<T>(), open.cursor.at, &mut self.needed);
-                }
-                for page in input.queued_pages().take(input.ahead) {
-                    consumer.hold(&page.typed::<T>(), 0, &mut self.needed);
-                }
+        let mut needed = std::mem::replace(&mut self.needed, Held::new());
+        needed.clear();
+        self.hold_pages(&mut needed);
+        self.consumers.iter().for_each(|consumer| consumer.hold_timers(&mut needed));
+        needed.seal();
+        self.needed = needed;
+    }
+}
+
+/// A gate whose pages need rows of a state that another gate lets go.
+pub(crate) trait HoldPages {
+    /// Names the rows that open pages and pages that were looked at need.
+    fn hold_pages(&self, held: &mut Held);
+}
+
+impl<T: Record> HoldPages for Gate<T> {
+    fn hold_pages(&self, held: &mut Held) {
+        for input in &self.inputs {
+            let open = input.open.iter().map(|open| (&open.page, open.cursor.at));
+            let ahead = input.queued_pages().take(input.ahead).map(|page| (page, 0));
+            for (page, from) in open.chain(ahead) {
+                let page = page.typed::<T>();
+                self.consumers.iter().for_each(|consumer| consumer.hold(&page, from, held));
             }
-            consumer.hold_timers(&mut self.needed);
         }
-        self.needed.seal();
     }
 }

@@ -43,7 +43,7 @@ pub trait PageConsumer<T: Record> {
     }
     /// Names the rows that those records need: they stay.
     fn hold(&self, _page: &PageView<'_, T>, _from: usize, _held: &mut Held) {}
-    /// Names the rows that timers wait for.
+    /// Names the rows that timers wait for, and those that pages of another gate need.
     fn hold_timers(&self, _held: &mut Held) {}
     /// Its state, if it has any whose rows may be cold.
     fn cold_state(&mut self) -> Option<&mut dyn ColdState> {
@@ -121,6 +121,11 @@ pub trait PageConsumer<T: Record> {
     /// Moves event time on; false when it has to be called again. Does nothing if a run has moved
     /// it as far.
     fn advance(&mut self, watermark: Timestamp) -> Result<bool>;
+    /// Whether it has to be called by [`PageConsumer::advance`] though this gate has no news: the
+    /// other input of its operator has moved event time.
+    fn lags(&self) -> bool {
+        false
+    }
     /// Fires processing-time timers due at `now` (milliseconds); false when it has to be called
     /// again.
     fn advance_processing(&mut self, _now: i64) -> Result<bool> {

@@ -47,6 +47,13 @@ impl<K: Key, V: Row> Store<K, V> {
         }
     }
 
+    /// Adds the encodings of all keys, those of expired rows too; some come twice.
+    pub(crate) fn keys(&mut self, out: &mut Vec<Vec<u8>>) -> Result<()> {
+        let mut add = |key: &K| key.with_encoded(|bytes| out.push(bytes.to_vec()));
+        with_table!(&mut self.rows, table => table.iter().for_each(|(key, _)| add(key)));
+        self.cold.as_ref().map_or(Ok(()), |cold| cold.keys(out))
+    }
+
     /// Asks for the rows that were found to be missing.
     pub(crate) fn ask(&mut self) {
         if let Some(cold) = &mut self.cold {

@@ -67,6 +67,19 @@ impl Store {
         self.database.get_cf_opt(&self.family(family)?, key, &read_options()).map_err(failed)
     }
 
+    /// Shows the keys of all rows, in their order.
+    pub(super) fn keys(&self, family: &str, visit: &mut dyn FnMut(&[u8])) -> Result<(), ColdError> {
+        let column = self.family(family)?;
+        let mut rows = self.database.raw_iterator_cf_opt(&column, read_options());
+        rows.seek_to_first();
+        while let Some(key) = rows.key() {
+            visit(key);
+            rows.next();
+        }
+        let failed = |error: Error| self.fault("read cold state from", &error);
+        rows.status().map_err(failed)
+    }
+
     fn family(&self, name: &str) -> Result<Arc<BoundColumnFamily<'_>>, ColdError> {
         let missing = || self.fault("read cold state from", &format!("no column {name}"));
         self.database.cf_handle(name).ok_or_else(missing)

@@ -1,5 +1,6 @@
 //! The jobs that are simulated.
 
+mod connected;
 mod fraud;
 mod keyed;
 mod mixed;
@@ -52,6 +53,8 @@ pub const CASES: &[Case] = &[
     Case { name: "explosion", make: text::explosion },
     Case { name: "windows", make: states::windows },
     Case { name: "late strategy", make: time::behind_an_exchange },
+    Case { name: "broadcast effects", make: connected::effects },
+    Case { name: "two keyed streams", make: connected::pairs },
 ];
 
 /// A record of the test jobs.
