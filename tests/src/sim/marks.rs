@@ -42,7 +42,6 @@ pub const MARKS: &[&str] = &[
     "a cut recorded frames at their sender",
     "segments were merged",
     "state was spilled between two cuts",
-    "a segment could be read later only",
     "a core was quiet in a drain",
     "a drained cut recorded nothing",
     "a checkpoint was aborted",

@@ -127,7 +127,6 @@ impl<'a> World<'a> {
         while built.is_err() && refused < REFUSALS_MAX {
             (refused, built) = (refused + 1, build());
         }
-        seen!("a segment could be read later only", if refused > 0 && built.is_ok());
         self.cluster = built.map_err(|error| error.report())?;
         let network = &self.options.network;
         self.checks = Checks::new(&self.cluster, network.buffer_size, network.overdraft);
