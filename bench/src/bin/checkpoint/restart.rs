@@ -1,7 +1,7 @@
 //! From SIGKILL to the first correct verdict of the same command line, started again.
 //!
-//! A [child process](super::child) with a gigabyte of state is killed again and again. Detect: until its
-//! parent has seen it end. Restore: from there until the sources of the new process are opened.
+//! A [process](super::child) with a gigabyte of state is killed again and again. Detect: until
+//! its parent has seen it end. Restore: from there until the sources of the new one are opened.
 //! Replay: from there until what had come before the kill has come again. Catch-up: from there
 //! until verdicts are in time, though purchases fell due all along. The first verdicts are compared
 //! with a fold by hand over the whole stream.
