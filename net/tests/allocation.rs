@@ -1,6 +1,6 @@
 //! Bytes from elsewhere cannot make a reader allocate what they merely claim.
 //!
-//! A binary of its own with one test: the counters of the allocator are those of the whole process.
+//! A program of its own without a harness: the counters of the allocator are those of the process.
 
 use std::alloc::System;
 
@@ -12,8 +12,8 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 type Record = (Vec<String>, Option<Vec<u64>>);
 
-#[test]
-fn validation_allocates_nothing_and_reading_no_more_than_was_sent() {
+/// Validation allocates nothing, and reading no more than was sent.
+fn main() {
     let record: Record = (vec!["longer than eight".to_owned(); 20], Some(vec![7; 40]));
     let mut writer = PageWriter::new(Buffer::new(4096));
     while writer.push(Head::default(), b"some key", &record).is_ok() {}
