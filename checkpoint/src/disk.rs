@@ -106,6 +106,11 @@ impl NewFile {
         Ok(())
     }
 
+    /// Whether nothing was written, not even by a write that has failed.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.len() == 0)
+    }
+
     /// From now on writes go through the page cache, of any memory and length.
     pub fn end_direct(&self) -> io::Result<()> {
         Ok(rustix::fs::fcntl_setfl(&self.file, OFlags::empty())?)

@@ -13,7 +13,7 @@ pub use local::LocalStore;
 pub use memory::{Fault, MemoryStore, Operation};
 
 use std::fmt;
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read, Write};
 
 use crate::paths;
 
@@ -25,6 +25,12 @@ pub enum Created {
     /// Somebody's object has the path, perhaps our own from before: read it back.
     Exists,
 }
+
+/// Writes the bytes of an object, front to back.
+pub type Fill<'a> = dyn FnMut(&mut dyn Write) -> io::Result<()> + 'a;
+
+/// What is read or written at once where a file is large: a disk gets the most out of it.
+const PIECE: usize = 1 << 20;
 
 /// Named objects. Paths are relative and separated by `/` (see [`paths::complaint`]).
 ///
@@ -40,6 +46,22 @@ pub trait Store: Send {
         self.create_of(path, &[bytes])
     }
 
+    /// As [`Store::create_of`], of bytes that `fill` writes: so nobody has to hold them all.
+    ///
+    /// `fill` is called once, also where the path is taken; whatever it writes has passed by then,
+    /// so that the caller may compare it. If it fails nothing is created; an error of its own is
+    /// handed on where it is made with [`StoreError::into_io`].
+    fn create_streamed(&self, path: &str, fill: &mut Fill<'_>) -> Result<Created, StoreError> {
+        let mut bytes = Vec::new();
+        let filled = fill(&mut bytes);
+        filled.map_err(|error| {
+            StoreError::from_io(error, |e| {
+                StoreError::failed(format!("cannot fill {path}: {e}"), "")
+            })
+        })?;
+        self.create(path, &bytes)
+    }
+
     /// Reads an object; `None` if there is none.
     fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
@@ -50,6 +72,17 @@ pub trait Store: Send {
 
     /// Reads an object from `offset` on piece by piece; `None` if there is none.
     fn read(&self, path: &str, offset: u64) -> Result<Option<Box<dyn Read>>, StoreError> {
+        self.read_by(path, offset, PIECE)
+    }
+
+    /// As [`Store::read`], in pieces of about so many bytes: for who reads many objects at once.
+    fn read_by(
+        &self,
+        path: &str,
+        offset: u64,
+        piece: usize,
+    ) -> Result<Option<Box<dyn Read>>, StoreError> {
+        let _ = piece;
         let rest = self.get_range(path, offset, u64::MAX)?;
         Ok(rest.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Read>))
     }
@@ -89,6 +122,16 @@ impl StoreError {
     /// An operation of which nobody knows whether it took effect.
     pub fn unknown(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { what: what.into(), hint: hint.into(), unknown: true }
+    }
+
+    /// The error on its way through who only knows errors of input and output.
+    pub fn into_io(self) -> io::Error {
+        io::Error::other(self)
+    }
+
+    /// The error that was sent so, or what `make` makes of another one.
+    fn from_io(error: io::Error, make: impl FnOnce(&io::Error) -> Self) -> Self {
+        error.downcast().unwrap_or_else(|error| make(&error))
     }
 }
 
@@ -147,6 +190,24 @@ mod tests {
         assert_eq!(error.to_string(), "cannot write a: no space left\nhint: free some");
         assert_eq!(StoreError::unknown("no answer", "").to_string(), "no answer");
         assert!(StoreError::unknown("", "").unknown && !StoreError::failed("", "").unknown);
+    }
+
+    #[test]
+    fn what_cannot_be_filled_is_not_created_and_says_why() {
+        let store = MemoryStore::new();
+        let own = StoreError::failed("no segment", "look elsewhere");
+        let failed = store.create_streamed("a", &mut |out| {
+            out.write_all(b"half")?;
+            Err(own.clone().into_io())
+        });
+        assert_eq!(failed, Err(own));
+        let failed = store.create_streamed("a", &mut |_| Err(io::Error::other("no disk")));
+        assert_eq!(failed.unwrap_err().what, "cannot fill a: no disk");
+        assert_eq!(store.size("a"), Ok(None));
+        let mut fill = |out: &mut dyn Write| out.write_all(b"bytes");
+        assert_eq!(store.create_streamed("a", &mut fill), Ok(Created::Written));
+        assert_eq!(store.create_streamed("a", &mut fill), Ok(Created::Exists));
+        assert_eq!(store.get("a").unwrap().unwrap(), b"bytes");
     }
 
     #[test]

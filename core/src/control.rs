@@ -7,6 +7,7 @@ mod begin;
 mod draining;
 mod examine;
 mod keeper;
+mod merge;
 mod work;
 
 pub(crate) use begin::refused;
@@ -14,4 +15,5 @@ pub use begin::{Attempt, Begun, JobDescription, Manner, RestartFrom, begin};
 pub use examine::{Bad, Depth, Examined, examine};
 pub(crate) use keeper::FINAL;
 pub use keeper::{Action, Keeper};
+pub use merge::MergedFile;
 pub use work::{Done, Upload, Work};

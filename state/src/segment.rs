@@ -1,4 +1,4 @@
-//! Segments: what changed in the state of a core in one epoch, as bytes.
+//! Segments: what changed in the state of a core in one epoch, or in several, as bytes.
 //!
 //! A segment is a header and *blocks*; a block belongs to one column (a declared state, or a set of
 //! timers) and lists operations in order: of two with the same key the later one counts, within a
@@ -16,6 +16,7 @@ mod census;
 mod merge;
 mod pool;
 mod reader;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -23,9 +24,10 @@ mod writer;
 use std::rc::Rc;
 
 pub use census::{Census, ColumnCensus, GroupCensus};
-pub use merge::merge;
+pub use merge::{MergeError, Merged, merge, merge_in_memory};
 pub use pool::BlockPool;
-pub use reader::{BlockReader, Blocks, Op, Ops, SegmentHead, SegmentReader};
+pub use reader::{BlockReader, Blocks, Extent, Op, Ops, SegmentHead, SegmentReader};
+pub use stream::SegmentStream;
 pub use writer::{Block, BlockWriter, SegmentHeader};
 
 /// The version of both formats.
@@ -33,6 +35,12 @@ const VERSION: u16 = 1;
 
 const SEGMENT_MAGIC: [u8; 4] = *b"TWSG";
 const BLOCK_MAGIC: [u8; 4] = *b"TWBK";
+
+/// The flag of a sorted segment.
+const SORTED: u16 = 1;
+
+/// Blocks and bytes of a segment that goes on until its file ends.
+const UNTIL_END: (u32, u64) = (u32::MAX, u64::MAX);
 
 /// Bytes of a segment in front of its blocks.
 const SEGMENT_HEAD: usize = 48;

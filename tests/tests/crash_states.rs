@@ -69,6 +69,7 @@ impl Run {
         let completed = entries.collect();
         let committed = Committed::read(&episode::output(base));
         let (parts, sequences) = (committed.marks(), committed.sequences());
+        assert!(episode::merged(base) > 0, "no segments were merged");
         Self { history, completed, parts, sequences }
     }
 

@@ -22,7 +22,7 @@ use thalweg_checkpoint::{
 };
 use thalweg_net::batch::{Head, PageWriter};
 use thalweg_net::{Body, Buffer, recorded};
-use thalweg_state::segment::{SegmentReader, merge};
+use thalweg_state::segment::{SegmentReader, merge_in_memory};
 use thalweg_tests::fuzz::corpus::Stored;
 use thalweg_tests::fuzz::{mutate, repair};
 use thalweg_tests::sim::Random;
@@ -116,7 +116,7 @@ fn segments() {
                 block.ops().for_each(|op| _ = black_box(op));
             }
         }
-        drop(black_box(merge(&[bytes], true)));
+        drop(black_box(merge_in_memory(&[bytes], true)));
     });
 }
 

@@ -1,21 +1,21 @@
-//! Reading an object piece by piece while its length and checksum are taken.
+//! Reading or writing an object piece by piece while its length and checksum are taken.
 //!
-//! What is handed on was counted: whoever reads to the end knows the whole without holding it.
+//! What is handed on was counted: whoever comes to the end knows the whole without holding it.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::FileInfo;
 
-/// A reader that counts and hashes what passes.
+/// A reader or writer that counts and hashes what passes.
 pub struct Checked<R> {
     inner: R,
     bytes: u64,
     hasher: Xxh3,
 }
 
-impl<R: Read> Checked<R> {
+impl<R> Checked<R> {
     /// Nothing has passed yet.
     pub fn new(inner: R) -> Self {
         Self { inner, bytes: 0, hasher: Xxh3::new() }
@@ -46,6 +46,19 @@ impl<R: Read> Read for Checked<R> {
     }
 }
 
+impl<W: Write> Write for Checked<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +73,9 @@ mod tests {
         let mut piece = [0; 999];
         while checked.read(&mut piece).unwrap() > 0 {}
         assert_eq!(checked.complaint(&named), None);
+        let mut written = Checked::new(Vec::new());
+        whole.chunks(777).for_each(|piece| written.write_all(piece).unwrap());
+        assert_eq!(written.complaint(&named), None);
         let mut checked = Checked::new(&whole[1..]);
         io::copy(&mut checked, &mut io::sink()).unwrap();
         assert_eq!(checked.complaint(&named).unwrap(), "it has 69999 bytes of 70000");

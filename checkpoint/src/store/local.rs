@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,9 +19,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
+use self::direct::{DirectReader, DirectWriter};
 use crate::disk::{self, NewFile};
 use crate::fail_point;
-use crate::store::{Created, Store, StoreError, check, check_prefix};
+use crate::store::{Created, Fill, Store, StoreError, check, check_prefix};
 
 /// What a name that is not final begins with: no path of a store does.
 const TEMPORARY: &str = ".tmp-";
@@ -146,26 +147,55 @@ impl LocalStore {
         }
     }
 
-    /// Writes a temporary file durably. `None` if the directory has gone meanwhile or the name is
-    /// taken: the caller starts again.
-    fn write_aside(&self, folder: &Path, pieces: &[&[u8]]) -> Result<Option<PathBuf>, StoreError> {
-        let number = self.temporary_count.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!("{TEMPORARY}{}-{number}", process::id()));
-        match write_durably(&path, pieces) {
-            Ok(()) => {
-                fail_point!("file-synchronised");
-                Ok(Some(path))
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.folders().settled.remove(folder);
-                Ok(None)
-            }
-            Err(error) => {
-                let _ = disk::remove_file(&path);
-                Err(failed("write", &path, &error))
+    /// Makes a temporary file with `make`, under names that nobody has. Who has removed the
+    /// directory meanwhile, or taken the name, is met again and again, but not for ever.
+    fn make_aside<T>(
+        &self,
+        target: &Path,
+        folder: &Path,
+        mut make: impl FnMut(&Path) -> io::Result<T>,
+    ) -> Result<(PathBuf, T), StoreError> {
+        for _ in 0..TRIES_MAX {
+            self.settle(folder)?;
+            let number = self.temporary_count.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!("{TEMPORARY}{}-{number}", process::id()));
+            match make(&path) {
+                Ok(made) => return Ok((path, made)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    self.folders().settled.remove(folder);
+                }
+                Err(error) => {
+                    let _ = disk::remove_file(&path);
+                    return Err(failed("write", &path, &error));
+                }
             }
         }
+        Err(StoreError::failed(
+            format!("cannot create {}: others took {TRIES_MAX} temporary names", target.display()),
+            "remove the .tmp- files beside it",
+        ))
+    }
+
+    /// Gives a durable temporary file its final name, unless that is taken.
+    fn link(&self, aside: &Path, target: &Path, folder: &Path) -> Result<Created, StoreError> {
+        fail_point!("file-synchronised");
+        let linked = disk::hard_link(aside, target);
+        fail_point!("file-linked");
+        let _ = disk::remove_file(aside);
+        fail_point!("file-alone");
+        let created = match linked {
+            Ok(()) => Created::Written,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Created::Exists,
+            Err(error) => {
+                let lost = [Errno::IO, Errno::TIMEDOUT, Errno::STALE].map(Errno::raw_os_error);
+                let unknown = error.raw_os_error().is_some_and(|it| lost.contains(&it));
+                return Err(StoreError { unknown, ..failed("link", target, &error) });
+            }
+        };
+        self.synchronise(folder)?;
+        fail_point!("file-durable");
+        Ok(created)
     }
 
     /// Calls `each` with every file below `prefix`, hidden ones too, in the order of their names.
@@ -202,35 +232,31 @@ impl LocalStore {
 impl Store for LocalStore {
     fn create_of(&self, path: &str, pieces: &[&[u8]]) -> Result<Created, StoreError> {
         let (target, folder) = self.place(path)?;
-        for _ in 0..TRIES_MAX {
-            self.settle(&folder)?;
-            if fs::symlink_metadata(&target).is_ok() {
-                // Whoever reads it back relies on it, so its name is made durable first.
-                self.synchronise(&folder)?;
-                return Ok(Created::Exists);
-            }
-            let Some(aside) = self.write_aside(&folder, pieces)? else { continue };
-            let linked = disk::hard_link(&aside, &target);
-            fail_point!("file-linked");
-            let _ = disk::remove_file(&aside);
-            fail_point!("file-alone");
-            let created = match linked {
-                Ok(()) => Created::Written,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => Created::Exists,
-                Err(error) => {
-                    let lost = [Errno::IO, Errno::TIMEDOUT, Errno::STALE].map(Errno::raw_os_error);
-                    let unknown = error.raw_os_error().is_some_and(|it| lost.contains(&it));
-                    return Err(StoreError { unknown, ..failed("link", &target, &error) });
-                }
-            };
+        self.settle(&folder)?;
+        if fs::symlink_metadata(&target).is_ok() {
+            // Whoever reads it back relies on it, so its name is made durable first.
             self.synchronise(&folder)?;
-            fail_point!("file-durable");
-            return Ok(created);
+            return Ok(Created::Exists);
         }
-        Err(StoreError::failed(
-            format!("cannot create {}: others took {TRIES_MAX} temporary names", target.display()),
-            "remove the .tmp- files beside it",
-        ))
+        let write = |aside: &Path| write_durably(aside, pieces);
+        let (aside, ()) = self.make_aside(&target, &folder, write)?;
+        self.link(&aside, &target, &folder)
+    }
+
+    fn create_streamed(&self, path: &str, fill: &mut Fill<'_>) -> Result<Created, StoreError> {
+        let (target, folder) = self.place(path)?;
+        let (aside, mut file) = self.make_aside(&target, &folder, DirectWriter::create)?;
+        fail_point!("file-created");
+        let filled = fill(&mut file).and_then(|()| {
+            let file = file.finish()?;
+            fail_point!("file-written");
+            file.sync_all()
+        });
+        if let Err(error) = filled {
+            let _ = disk::remove_file(&aside);
+            return Err(StoreError::from_io(error, |error| failed("write", &aside, error)));
+        }
+        self.link(&aside, &target, &folder)
     }
 
     fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -241,12 +267,17 @@ impl Store for LocalStore {
         absent_is_none(fs::read(&target)).map_err(|error| failed("read", &target, &error))
     }
 
-    fn read(&self, path: &str, offset: u64) -> Result<Option<Box<dyn Read>>, StoreError> {
+    fn read_by(
+        &self,
+        path: &str,
+        offset: u64,
+        piece: usize,
+    ) -> Result<Option<Box<dyn Read>>, StoreError> {
         let (target, _) = self.place(path)?;
         let open = || {
             let mut file = File::open(&target)?;
             if file.metadata()?.len().saturating_sub(offset) >= direct::LEAST as u64
-                && let Some(reader) = direct::DirectReader::open(&target, offset)?
+                && let Some(reader) = DirectReader::open(&target, offset, piece)?
             {
                 return Ok(Box::new(reader) as Box<dyn Read>);
             }
@@ -330,15 +361,17 @@ impl Store for LocalStore {
 /// Creates a file with these bytes, durable but for its name.
 fn write_durably(path: &Path, pieces: &[&[u8]]) -> io::Result<()> {
     let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-    if length >= direct::LEAST
-        && let Some(file) = direct::write(path, pieces)?
-    {
-        fail_point!("file-written");
-        return file.sync_all();
-    }
-    let mut file = NewFile::create(path)?;
-    fail_point!("file-created");
-    pieces.iter().try_for_each(|piece| file.write_all(piece))?;
+    let file = if length >= direct::LEAST {
+        let mut file = DirectWriter::create(path)?;
+        fail_point!("file-created");
+        pieces.iter().try_for_each(|piece| file.write_all(piece))?;
+        file.finish()?
+    } else {
+        let mut file = NewFile::create(path)?;
+        fail_point!("file-created");
+        pieces.iter().try_for_each(|piece| file.write_all(piece))?;
+        file
+    };
     fail_point!("file-written");
     file.sync_all()
 }

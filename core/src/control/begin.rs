@@ -14,12 +14,12 @@ use thalweg_checkpoint::{
     Append, Coordinator, Entry, History, Image, Log, RestoreError, Store, Verdict, What, fail_point,
 };
 use thalweg_state::group;
-use thalweg_state::segment::ColumnKind;
+use thalweg_state::segment::{ColumnKind, SegmentError, SegmentStream};
 
 use super::Keeper;
 use crate::error::Kind;
 use crate::graph::JobGraph;
-use crate::runtime::{Restore, SegmentStream, damaged};
+use crate::runtime::{Restore, damaged};
 use crate::state::UNION_LIST;
 use crate::{Error, Result};
 
@@ -314,16 +314,18 @@ fn unions(store: &dyn Store, manifest: &Manifest) -> Result<Arc<[(u32, Box<[u8]>
     let (mut unions, mut block) = (Vec::new(), Vec::new());
     for core in &manifest.cores {
         for named in &core.files {
-            let damaged = |what: &str| damaged(manifest.checkpoint, named, what);
+            let missing = || damaged(manifest.checkpoint, named, "it is missing");
+            let unreadable =
+                |error: SegmentError| damaged(manifest.checkpoint, named, &error.found);
             let opened = store.read(&named.path, named.offset).map_err(refused)?;
-            let mut opened = opened.ok_or_else(|| damaged("it is missing"))?.take(named.bytes);
-            let stream = SegmentStream::open(&mut opened, &mut block);
-            let mut stream = stream.map_err(|what| damaged(&what))?;
-            while let Some(read) = stream.next().map_err(|what| damaged(&what))? {
+            let opened = opened.ok_or_else(missing)?.take(named.bytes);
+            let mut stream = SegmentStream::open(opened, block).map_err(unreadable)?;
+            while let Some(read) = stream.next_block().map_err(unreadable)? {
                 if read.kind() == ColumnKind::UnionList {
                     unions.push((core.core, read.bytes().into()));
                 }
             }
+            block = stream.into_block();
         }
     }
     Ok(unions.into())

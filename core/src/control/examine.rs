@@ -10,9 +10,11 @@ use thalweg_checkpoint::manifest::{CoreEntry, FileInfo, Manifest};
 use thalweg_checkpoint::store::Checked;
 use thalweg_checkpoint::{Image, Store};
 use thalweg_state::group::{MAX_PARALLELISM_LIMIT, key_group};
-use thalweg_state::segment::{BlockReader, Census, SegmentHead, SegmentHeader};
+use thalweg_state::segment::{
+    BlockReader, Census, SegmentError, SegmentHead, SegmentHeader, SegmentStream,
+};
 
-use crate::runtime::{Outline, SegmentStream};
+use crate::runtime::Outline;
 
 /// Bytes that are asked for at once.
 const PIECE: usize = 256 << 10;
@@ -134,8 +136,9 @@ impl Reading<'_> {
         last: Option<u64>,
         opened: &mut Opened,
     ) -> Result<u64, String> {
-        let mut block = std::mem::take(&mut self.block);
-        let mut stream = SegmentStream::open(opened, &mut block)?;
+        let plain = |error: SegmentError| error.found;
+        let block = std::mem::take(&mut self.block);
+        let mut stream = SegmentStream::open(opened, block).map_err(plain)?;
         (self.watch)(SegmentHead::BYTES as u64);
         let SegmentHeader { core, number, .. } = stream.head().header;
         if core != entry.core {
@@ -144,11 +147,11 @@ impl Reading<'_> {
         if let Some(last) = last.filter(|last| *last >= number) {
             return Err(format!("its number is {number}, behind {last}"));
         }
-        while let Some(read) = stream.next()? {
+        while let Some(read) = stream.next_block().map_err(plain)? {
             self.count(entry, &read).map_err(|what| stream.of_block(&what))?;
-            (self.watch)(stream.block_bytes());
+            (self.watch)(stream.block().len() as u64);
         }
-        self.block = block;
+        self.block = stream.into_block();
         Ok(number)
     }
 

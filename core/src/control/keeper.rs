@@ -12,7 +12,8 @@ use thalweg_checkpoint::{Coordinator, StoreError, fail_point};
 use thalweg_net::Barrier;
 
 use super::draining::{Answered, Draining};
-use super::work::{Done, Merge, Packing, Upload, Work};
+use super::merge::Merge;
+use super::work::{Done, Packing, Upload, Work};
 use crate::runtime::{Content, CutCommand, CutReport};
 
 /// A barrier's kind that says: all sources have ended, and this is the job's last checkpoint.
@@ -200,8 +201,9 @@ impl Keeper {
         match done {
             Done::Copied(_) => Vec::new(),
             Done::Heard(event) => self.event(now_ms, event),
-            Done::Merged(core, file) => {
-                vec![Action::Tell(core, CutCommand::Merged(file.ok()))]
+            Done::Merged(core, merged) => {
+                let file = merged.ok().map(|merged| merged.file);
+                vec![Action::Tell(core, CutCommand::Merged(file))]
             }
             Done::Packed(uploads, Ok(files)) => {
                 let stored = uploads.into_iter().zip(files);

@@ -1,12 +1,16 @@
 //! Work on a checkpoint store that may take long: given out, carried out anywhere, answered.
 
+use std::fmt::Display;
+use std::io;
+
 use thalweg_checkpoint::coordinator::Event;
 use thalweg_checkpoint::manifest::{FileInfo, Manifest};
 use thalweg_checkpoint::paths::{self, Pack};
-use thalweg_checkpoint::store::{checksum, checksum_of};
+use thalweg_checkpoint::store::{Checked, checksum_of};
 use thalweg_checkpoint::{Append, Created, Entry, Store, StoreError, Verdict, What, fail_point};
-use thalweg_state::segment::{Block, SegmentHeader, merge};
+use thalweg_state::segment::{Block, SegmentHeader};
 
+use super::merge::{Merge, MergedFile};
 use crate::runtime::Content;
 
 /// A file of a core on its way to the store.
@@ -81,61 +85,26 @@ impl Packing {
     }
 }
 
-/// Whether a file has another checksum.
-fn is_other(store: &dyn Store, path: &str, expected: u64) -> Result<bool, StoreError> {
-    Ok(store.get(path)?.is_none_or(|found| checksum(&found) != expected))
-}
-
-/// Writes a file. A name is never used for other bytes, so what is there already is this.
+/// Writes a file.
 fn write(store: &dyn Store, path: &str, pieces: &[&[u8]]) -> Result<(), StoreError> {
-    if store.create_of(path, pieces)? == Created::Exists
-        && is_other(store, path, checksum_of(pieces))?
-    {
-        let what = format!("cannot write {path}: another file has its name");
-        return Err(StoreError::failed(what, "let each job have a --job-id of its own"));
+    if store.create_of(path, pieces)? == Created::Exists {
+        check_same(store, path, checksum_of(pieces))?;
     }
     Ok(())
 }
 
-/// Segments of a core that become one.
-#[derive(Debug)]
-pub struct Merge {
-    core: usize,
-    path: String,
-    segments: Vec<FileInfo>,
-    is_bottom: bool,
-}
-
-impl Merge {
-    pub(super) fn new(
-        job: &str,
-        pack: Pack,
-        core: usize,
-        segments: Vec<FileInfo>,
-        is_bottom: bool,
-    ) -> Self {
-        Self { core, path: pack.path(job), segments, is_bottom }
-    }
-
-    fn carry_out(&self, store: &dyn Store) -> Result<FileInfo, StoreError> {
-        let read = |file: &FileInfo| {
-            let failed = |what| {
-                let (path, offset) = (&file.path, file.offset);
-                StoreError::failed(format!("cannot merge {path} from {offset} on: {what}"), "")
-            };
-            let bytes = store.get_range(&file.path, file.offset, file.bytes)?;
-            let bytes = bytes.ok_or_else(|| failed("it is gone"))?;
-            if checksum(&bytes) == file.checksum { Ok(bytes) } else { Err(failed("it is damaged")) }
-        };
-        let segments = self.segments.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        fail_point!("merge-read");
-        let segments: Vec<_> = segments.iter().map(Vec::as_slice).collect();
-        let merged = merge(&segments, self.is_bottom)
-            .map_err(|error| StoreError::failed(error.to_string(), error.hint))?;
-        write(store, &self.path, &[&merged])?;
-        fail_point!("merge-written");
-        let (path, bytes) = (self.path.clone(), merged.len() as u64);
-        Ok(FileInfo { path, offset: 0, bytes, checksum: checksum(&merged) })
+/// A name is never used for other bytes: what is there already is what was to be written.
+pub(super) fn check_same(store: &dyn Store, path: &str, expected: u64) -> Result<(), StoreError> {
+    let failed = |what: &dyn Display| {
+        let hint = "let each job have a --job-id of its own";
+        StoreError::failed(format!("cannot write {path}: {what}"), hint)
+    };
+    let there = store.read(path, 0)?.ok_or_else(|| failed(&"it was there, and is gone"))?;
+    let mut there = Checked::new(there);
+    io::copy(&mut there, &mut io::sink()).map_err(|error| failed(&error))?;
+    match there.checksum() == expected {
+        true => Ok(()),
+        false => Err(failed(&"another file has its name")),
     }
 }
 
@@ -163,7 +132,7 @@ pub enum Work {
 #[derive(Debug)]
 pub enum Done {
     /// Segments of a core are merged, or not.
-    Merged(usize, Result<FileInfo, StoreError>),
+    Merged(usize, Result<MergedFile, StoreError>),
     /// These files are durable, or not.
     Packed(Vec<Upload>, Result<Vec<FileInfo>, StoreError>),
     /// Something that the coordinator hears of.
@@ -201,8 +170,13 @@ impl Work {
 
     /// Does it; may block.
     pub fn carry_out(self, store: &dyn Store, job: &str) -> Done {
+        self.carry_out_while(store, job, &|| true)
+    }
+
+    /// As [`Work::carry_out`]; a merge, which may take minutes, is given up when `goes_on` says no.
+    pub fn carry_out_while(self, store: &dyn Store, job: &str, goes_on: &dyn Fn() -> bool) -> Done {
         match self {
-            Work::Merge(merge) => Done::Merged(merge.core, merge.carry_out(store)),
+            Work::Merge(merge) => Done::Merged(merge.core(), merge.carry_out(store, goes_on)),
             Work::Pack(packing) => {
                 let stored = packing.store(store);
                 Done::Packed(packing.uploads, stored)

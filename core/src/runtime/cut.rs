@@ -12,7 +12,6 @@ mod open;
 mod outline;
 mod replay;
 mod restore;
-mod stream;
 mod worker;
 
 pub use merging::MergeLimits;
@@ -21,7 +20,6 @@ pub(crate) use open::Cuts;
 pub use outline::{ChannelOutline, Outline, SinkOutline, SourceOutline};
 pub use restore::{Restore, Restores};
 pub(crate) use restore::{Restoring, damaged, invalid};
-pub(crate) use stream::SegmentStream;
 
 use thalweg_checkpoint::coordinator::ChannelCounts;
 use thalweg_checkpoint::{Image, Section, SectionKind};

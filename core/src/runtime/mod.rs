@@ -32,7 +32,7 @@ pub use audit::{GateView, InputView, OutputView};
 pub use core::Core;
 pub use cut::{ChannelOutline, Outline, SinkOutline, SourceOutline};
 pub use cut::{Content, CutCommand, CutReport, MergeLimits, Restore, Restores};
-pub(crate) use cut::{Restoring, SegmentStream, damaged};
+pub(crate) use cut::{Restoring, damaged};
 pub(crate) use exchange::{Broadcast, ByKey, Exchange, ExchangeFeed, Outlet, OutputPort};
 pub(crate) use exchange::{Rescale, RoundRobin, Route, To};
 pub(crate) use gate::{Gate, GatePort, HoldPages, PageConsumer, Run};

@@ -2,25 +2,44 @@
 //!
 //! Nothing is allocated by what a length says, and no bytes make it panic.
 
+use std::ops::Range;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    BLOCK_HEAD, BLOCK_MAGIC, CHECKSUM, ColumnKind, OP_HEAD, PUT, SEGMENT_HEAD, SEGMENT_MAGIC,
-    SegmentError, SegmentHeader, TOMBSTONE, VERSION, damaged,
+    BLOCK_HEAD, BLOCK_MAGIC, CHECKSUM, Column, ColumnKind, OP_HEAD, PUT, SEGMENT_HEAD,
+    SEGMENT_MAGIC, SORTED, SegmentError, SegmentHeader, TOMBSTONE, UNTIL_END, VERSION, damaged,
 };
 
-const SEGMENT: &str = "read a segment";
-const BLOCK: &str = "read a block of a segment";
+pub(super) const SEGMENT: &str = "read a segment";
+pub(super) const BLOCK: &str = "read a block of a segment";
+
+const OTHER_VERSION: &str = "use the version of Thalweg that wrote it";
+
+/// How far a segment goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Its head says how many blocks follow, and how many bytes they have together.
+    Counted {
+        /// Blocks.
+        blocks: u32,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// To the end of the file: whoever wrote the head did not know how much would follow.
+    UntilEnd,
+}
 
 /// The head of a segment: what stands in front of its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHead {
     /// What the segment says of itself.
     pub header: SegmentHeader,
-    /// How many blocks follow.
-    pub blocks: u32,
-    /// How many bytes they have together.
-    pub body_bytes: u64,
+    /// Whether it is sorted: columns in the order of their names, the blocks of each next to each
+    /// other, and each key once, rows by hash and key, timers by key.
+    pub is_sorted: bool,
+    /// How far it goes.
+    pub extent: Extent,
 }
 
 impl SegmentHead {
@@ -35,20 +54,28 @@ impl SegmentHead {
         magic(SEGMENT, head, SEGMENT_MAGIC)?;
         checksum(SEGMENT, head)?;
         version(SEGMENT, head)?;
+        let flags = u16::from_le_bytes([head[6], head[7]]);
+        if flags & !SORTED != 0 {
+            let found = format!("it has flags {flags:#06x} that this version does not know");
+            return Err(SegmentError { attempted: SEGMENT, found, hint: OTHER_VERSION });
+        }
         let header = SegmentHeader {
             core: u32_at(head, 8),
             number: u64_at(head, 16),
             epoch: u64_at(head, 24),
         };
-        Ok(Self { header, blocks: u32_at(head, 12), body_bytes: u64_at(head, 32) })
+        let extent = match (u32_at(head, 12), u64_at(head, 32)) {
+            UNTIL_END => Extent::UntilEnd,
+            (blocks, bytes) => Extent::Counted { blocks, bytes },
+        };
+        Ok(Self { header, is_sorted: flags & SORTED != 0, extent })
     }
 }
 
 /// A segment whose head is right and whose length is the one that the head says.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentReader<'a> {
-    header: SegmentHeader,
-    count: u32,
+    head: SegmentHead,
     body: &'a [u8],
 }
 
@@ -61,29 +88,41 @@ impl<'a> SegmentReader<'a> {
         let Some((head, body)) = bytes.split_first_chunk() else {
             return Err(damaged(SEGMENT, format!("{} bytes are less than a head", bytes.len())));
         };
-        let SegmentHead { header, blocks, body_bytes } = SegmentHead::read(head)?;
-        if body_bytes != body.len() as u64 {
-            let found = format!("{} bytes of blocks where the head says {body_bytes}", body.len());
+        let head = SegmentHead::read(head)?;
+        if let Extent::Counted { bytes, .. } = head.extent
+            && bytes != body.len() as u64
+        {
+            let found = format!("{} bytes of blocks where the head says {bytes}", body.len());
             return Err(damaged(SEGMENT, found));
         }
-        Ok(Self { header, count: blocks, body })
+        Ok(Self { head, body })
+    }
+
+    /// What stands in front of its blocks.
+    pub fn head(&self) -> &SegmentHead {
+        &self.head
     }
 
     /// What the segment says of itself.
     pub fn header(&self) -> SegmentHeader {
-        self.header
+        self.head.header
     }
 
     /// The blocks in order, each read when its turn comes; the last one is behind an error.
     pub fn blocks(&self) -> Blocks<'a> {
-        Blocks { left: self.count, bytes: self.body }
+        let left = match self.head.extent {
+            Extent::Counted { blocks, .. } => Some(blocks),
+            Extent::UntilEnd => None,
+        };
+        Blocks { left, bytes: self.body }
     }
 }
 
 /// The blocks of a segment; made by [`SegmentReader::blocks`].
 #[derive(Clone, Debug)]
 pub struct Blocks<'a> {
-    left: u32,
+    /// How many are left; `None`: as many as there are bytes for.
+    left: Option<u32>,
     bytes: &'a [u8],
 }
 
@@ -92,17 +131,17 @@ impl<'a> Iterator for Blocks<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let ended = match (self.left, self.bytes.is_empty()) {
-            (0, true) => return None,
-            (0, false) => Err(format!("{} bytes behind the last block", self.bytes.len())),
-            (left, true) => Err(format!("{left} blocks are missing at its end")),
+            (Some(0) | None, true) => return None,
+            (Some(0), false) => Err(format!("{} bytes behind the last block", self.bytes.len())),
+            (Some(left), true) => Err(format!("{left} blocks are missing at its end")),
             (_, false) => Ok(()),
         };
         let read = ended
             .map_err(|found| damaged(SEGMENT, found))
             .and_then(|()| BlockReader::read(&mut self.bytes));
         match &read {
-            Ok(_) => self.left -= 1,
-            Err(_) => (self.left, self.bytes) = (0, &[]),
+            Ok(_) => self.left = self.left.map(|left| left - 1),
+            Err(_) => (self.left, self.bytes) = (None, &[]),
         }
         Some(read)
     }
@@ -220,6 +259,11 @@ impl<'a> BlockReader<'a> {
         self.fingerprint
     }
 
+    /// What its operations belong to.
+    pub fn column(&self) -> Column {
+        Column { name: self.name.into(), kind: self.kind, fingerprint: self.fingerprint }
+    }
+
     /// How many rows its column had by then: rounded up, a hint without a bound.
     pub fn rows(&self) -> usize {
         self.rows
@@ -252,6 +296,12 @@ impl<'a> BlockReader<'a> {
         self.len() == 0
     }
 
+    /// Where its operations stand in its bytes.
+    pub(super) fn op_range(&self) -> Range<usize> {
+        let from = BLOCK_HEAD + self.name.len();
+        from..from + self.ops.len()
+    }
+
     /// Its operations in order.
     pub fn ops(&self) -> Ops<'a> {
         Ops(self.ops)
@@ -282,7 +332,7 @@ impl<'a> Iterator for Ops<'a> {
 }
 
 /// Takes an operation off the front of `bytes`; `None`: there is none.
-fn split_op<'a>(bytes: &mut &'a [u8]) -> Option<Op<'a>> {
+pub(super) fn split_op<'a>(bytes: &mut &'a [u8]) -> Option<Op<'a>> {
     let (head, rest) = bytes.split_at_checked(OP_HEAD)?;
     let (key, rest) = rest.split_at_checked(u32_at(head, 9) as usize)?;
     let (value, rest) = rest.split_at_checked(u32_at(head, 13) as usize)?;
@@ -319,11 +369,11 @@ fn version(attempted: &'static str, head: &[u8]) -> Result<(), SegmentError> {
         return Ok(());
     }
     let found = format!("its format has version {version}, not {VERSION}");
-    Err(SegmentError { attempted, found, hint: "use the version of Thalweg that wrote it" })
+    Err(SegmentError { attempted, found, hint: OTHER_VERSION })
 }
 
 /// The number at `at`; the caller knows that it is there.
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     let mut number = [0; 4];
     number.copy_from_slice(&bytes[at..at + 4]);
     u32::from_le_bytes(number)

@@ -103,7 +103,7 @@ proptest! {
         for below in &parts[..from] {
             replay(&mut read, below).expect("a segment");
         }
-        let merged = merge(&parts[from..], from == 0).expect("they go together");
+        let merged = merge_in_memory(&parts[from..], from == 0).expect("they go together");
         let tombstones = replay(&mut read, &merged).expect("what was merged is a segment");
         prop_assert_eq!(&read, &model);
         prop_assert!(from > 0 || tombstones == 0);
@@ -188,11 +188,11 @@ fn blocks_are_closed_when_they_are_large() {
 #[test]
 fn what_does_not_go_together_is_not_merged() {
     let (first, second) = (segment(1, &[]), segment(2, &[]));
-    assert!(merge(&[], true).is_err());
-    assert!(merge(&[&second, &first], true).is_err());
-    assert!(merge(&[&first, &first], true).is_err());
+    assert!(merge_in_memory(&[], true).is_err());
+    assert!(merge_in_memory(&[&second, &first], true).is_err());
+    assert!(merge_in_memory(&[&first, &first], true).is_err());
     let other = SegmentHeader { core: 4, number: 2, epoch: 2 }.segment(&[]);
-    let error = merge(&[&first, &other], true).expect_err("two cores").to_string();
+    let error = merge_in_memory(&[&first, &other], true).expect_err("two cores").to_string();
     assert!(error.contains("segment 2 of core 4 comes behind segment 1 of core 3"), "{error}");
     let with_shape = |number, fingerprint| {
         let mut writer = BlockWriter::new(Column { fingerprint, ..column(0) });
@@ -201,6 +201,6 @@ fn what_does_not_go_together_is_not_merged() {
         writer.finish(&mut blocks);
         SegmentHeader { core: 3, number, epoch: 1 }.segment(&blocks)
     };
-    assert!(merge(&[&with_shape(1, 5), &with_shape(2, 6)], false).is_err());
-    assert!(merge(&[&with_shape(1, 5), &with_shape(2, 5)], false).is_ok());
+    assert!(merge_in_memory(&[&with_shape(1, 5), &with_shape(2, 6)], false).is_err());
+    assert!(merge_in_memory(&[&with_shape(1, 5), &with_shape(2, 5)], false).is_ok());
 }

@@ -3,12 +3,14 @@
 //! Blocks are closed at a size that keeps the copying of growing memory and the checksum of a block
 //! within what a core can do between two batches.
 
+use std::io::{self, Write};
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::pool::BlockPool;
 use super::{
-    BLOCK_HEAD, BLOCK_MAGIC, CHECKSUM, Column, OP_HEAD, PUT, SEGMENT_HEAD, SEGMENT_MAGIC,
-    TOMBSTONE, VERSION,
+    BLOCK_HEAD, BLOCK_MAGIC, CHECKSUM, Column, OP_HEAD, PUT, SEGMENT_HEAD, SEGMENT_MAGIC, SORTED,
+    TOMBSTONE, UNTIL_END, VERSION,
 };
 use crate::CodecError;
 
@@ -184,6 +186,21 @@ impl BlockWriter {
         out.append(&mut self.closed);
     }
 
+    /// Writes the blocks that are closed and takes their memory back.
+    pub(super) fn write_closed(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        for block in self.closed.drain(..) {
+            out.write_all(block.bytes())?;
+            self.pool.give(block);
+        }
+        Ok(())
+    }
+
+    /// Closes the last block and writes it.
+    pub(super) fn write_last(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.close();
+        self.write_closed(out)
+    }
+
     /// Memory of what was written, in bytes.
     pub fn bytes(&self) -> usize {
         self.open.capacity() + self.closed_bytes
@@ -218,16 +235,25 @@ impl SegmentHeader {
     /// # Panics
     /// If there are 4 Gi blocks or more.
     pub fn head(&self, blocks: &[Block]) -> [u8; SEGMENT_HEAD] {
-        let count = length(blocks.len());
         let bytes: usize = blocks.iter().map(|block| block.0.len()).sum();
+        self.head_of(0, (length(blocks.len()), bytes as u64))
+    }
+
+    /// The bytes in front of blocks that are sorted and go on until the end of the file.
+    pub fn sorted_head(&self) -> [u8; SEGMENT_HEAD] {
+        self.head_of(SORTED, UNTIL_END)
+    }
+
+    fn head_of(&self, flags: u16, (count, bytes): (u32, u64)) -> [u8; SEGMENT_HEAD] {
         let mut head = [0; SEGMENT_HEAD];
         head[..4].copy_from_slice(&SEGMENT_MAGIC);
         head[4..6].copy_from_slice(&VERSION.to_le_bytes());
+        head[6..8].copy_from_slice(&flags.to_le_bytes());
         head[8..12].copy_from_slice(&self.core.to_le_bytes());
         head[12..16].copy_from_slice(&count.to_le_bytes());
         head[16..24].copy_from_slice(&self.number.to_le_bytes());
         head[24..32].copy_from_slice(&self.epoch.to_le_bytes());
-        head[32..40].copy_from_slice(&(bytes as u64).to_le_bytes());
+        head[32..40].copy_from_slice(&bytes.to_le_bytes());
         let checksum = xxh3_64(&head[..40]);
         head[40..].copy_from_slice(&checksum.to_le_bytes());
         head

@@ -10,10 +10,11 @@ use thalweg::control::{Action, Begun, JobDescription, Keeper, Manner, Work, begi
 use thalweg::prelude::*;
 use thalweg::runtime::{CutCommand, MergeLimits, Restores};
 use thalweg::sink::{FileSink, Sink};
-use thalweg::testing::{Cluster, ClusterOptions};
+use thalweg::testing::{Cluster, ClusterOptions, StateBound};
 use thalweg::time::ManualClock;
 use thalweg_checkpoint::coordinator::Config;
 use thalweg_checkpoint::{LocalStore, Log, Store};
+use thalweg_state::segment::SegmentHead;
 
 /// Its directory among the checkpoints.
 pub const JOB_ID: &str = "job";
@@ -23,7 +24,7 @@ const CORES: usize = 2;
 /// Records of the job.
 const RECORDS: u64 = 240;
 
-const KEYS: u64 = 24;
+const KEYS: u64 = 80;
 
 /// Records that a task takes in a turn.
 const BUDGET: usize = 6;
@@ -104,7 +105,9 @@ fn options(clock: &ManualClock, attempt: u64) -> ClusterOptions {
         network,
         checkpoints: true,
         clock: clock.clone(),
-        merge: MergeLimits { bytes: 0, count: 64 },
+        merge: MergeLimits { bytes: 1_500, count: 3, unsorted_bytes: 800 },
+        // What has left for the cold tier cannot be told whole, so segments are merged.
+        state: StateBound::Cold { seed: 5 },
         attempt,
         ..ClusterOptions::new(CORES)
     }
@@ -215,6 +218,9 @@ impl Episode {
         // One piece of work a turn: what cores do comes between.
         if let Some(work) = self.work.pop_front() {
             let done = work.carry_out(&*self.store, JOB_ID);
+            if let thalweg::control::Done::Merged(..) = done {
+                eprintln!("DID {done:?}");
+            }
             let actions = self.keeper.did(turn, done);
             self.act(actions)?;
         }
@@ -243,6 +249,21 @@ impl Episode {
 /// It fails.
 pub fn run(base: &Path) -> Result<(), String> {
     Episode::begin(base)?.map_or(Ok(()), Episode::run)
+}
+
+/// Packs that are there and hold a merged segment.
+///
+/// # Panics
+/// If the directory cannot be read.
+pub fn merged(base: &Path) -> usize {
+    let store = LocalStore::open(checkpoints(base)).expect("the store");
+    let packs = store.list(&format!("{JOB_ID}/att-")).expect("a list");
+    let is_merged = |path: &&String| {
+        let head = store.get_range(path, 0, SegmentHead::BYTES as u64).expect("a pack");
+        let head = head.as_deref().and_then(|head| SegmentHead::read(head.first_chunk()?).ok());
+        head.is_some_and(|head| head.is_sorted)
+    };
+    packs.iter().filter(is_merged).count()
 }
 
 /// The paths of the log's entries that complete checkpoints, with their numbers.

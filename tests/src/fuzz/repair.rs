@@ -25,7 +25,10 @@ pub fn segment(bytes: &mut [u8]) {
         return;
     }
     let (head, mut blocks) = bytes.split_at_mut(SEGMENT_HEAD);
-    head[32..40].copy_from_slice(&(blocks.len() as u64).to_le_bytes());
+    // Ones say that it goes on until the end of its file.
+    if head[32..40] != [0xff; 8] {
+        head[32..40].copy_from_slice(&(blocks.len() as u64).to_le_bytes());
+    }
     seal(head);
     while let (Some(name), Some(operations)) = (number(blocks, 8), number(blocks, 12)) {
         let length = BLOCK_HEAD.saturating_add(name).saturating_add(operations) + CHECKSUM;

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
-use thalweg::control::{Action, Begun, JobDescription, Keeper, Work, begin};
+use thalweg::control::{Action, Begun, Done, JobDescription, Keeper, MergedFile, Work, begin};
 use thalweg::runtime::{CutCommand, CutReport, Restore, Worker};
 use thalweg_checkpoint::coordinator::Config;
 use thalweg_checkpoint::store::{Fault, Operation, checksum};
@@ -195,6 +195,10 @@ impl Checkpoints {
         while !self.work.is_empty() && self.random.chance(self.manner.arrives) {
             let at = self.random.below(self.work.len() as u64) as usize;
             let done = self.work.remove(at).carry_out(&self.store, &self.job.id);
+            if let Done::Merged(_, Ok(MergedFile { merged, .. })) = &done {
+                seen!("sorted segments were merged as they came", if merged.streamed > 1);
+                seen!("unsorted segments were sorted together", if merged.sorted > 1);
+            }
             let actions = self.keeper.did(now_ms, done);
             self.act(actions)?;
         }

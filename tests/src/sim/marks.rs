@@ -41,6 +41,8 @@ pub const MARKS: &[&str] = &[
     "a cut recorded frames at their receiver",
     "a cut recorded frames at their sender",
     "segments were merged",
+    "sorted segments were merged as they came",
+    "unsorted segments were sorted together",
     "state was spilled between two cuts",
     "a core was quiet in a drain",
     "a drained cut recorded nothing",

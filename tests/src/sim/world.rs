@@ -46,7 +46,9 @@ impl<'a> World<'a> {
         options.checkpoints = random.chance(75);
         let mut merges = random.fork("merges");
         let bytes = merges.pick(&[0, 2_000, 50_000, u64::MAX]);
-        options.merge = MergeLimits { bytes, count: merges.pick(&[1, 3, 10, 64]) };
+        let count = merges.pick(&[1, 3, 10, 64]);
+        let unsorted_bytes = merges.pick(&[0, 1_000, 20_000, u64::MAX]);
+        options.merge = MergeLimits { bytes, count, unsorted_bytes };
         let cluster = Cluster::new(&*instance.job, &instance.args, &options);
         let cluster = cluster.map_err(|error| error.report())?;
         let job = JobDescription {

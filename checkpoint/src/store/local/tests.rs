@@ -39,6 +39,36 @@ fn what_was_created_is_read_and_never_overwritten() {
     assert_eq!(store.size("job/log/1"), Ok(Some(3)));
 }
 
+/// Large ones and small ones, with and without somebody else's under the name.
+#[test]
+fn what_is_streamed_is_created_whole_or_not_at_all() {
+    let scratch = Scratch::new("streamed");
+    let store = scratch.store();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n / 3) as u8).collect();
+    for length in [0, 10, 5_000, 300_000, bytes.len()] {
+        let (path, mut passed) = (format!("job/{length}"), 0);
+        let mut fill = |out: &mut dyn Write| {
+            passed += length;
+            bytes[..length].chunks(7_777).try_for_each(|piece| out.write_all(piece))
+        };
+        assert_eq!(store.create_streamed(&path, &mut fill), Ok(Created::Written));
+        assert_eq!(store.create_streamed(&path, &mut fill), Ok(Created::Exists));
+        assert_eq!(passed, 2 * length, "who finds another's has what to compare it with");
+        assert!(store.get(&path).unwrap().unwrap() == bytes[..length], "{length} bytes");
+    }
+    let own = StoreError::failed("damaged", "");
+    let failed = store.create_streamed("job/other", &mut |out| {
+        out.write_all(&bytes)?;
+        Err(own.clone().into_io())
+    });
+    assert_eq!(failed, Err(own));
+    let full = || io::Error::from(ErrorKind::StorageFull);
+    let failed = store.create_streamed("job/other", &mut |_| Err(full())).unwrap_err();
+    assert!(failed.hint.contains("free some space") && !failed.unknown, "{failed}");
+    assert_eq!(store.get("job/other"), Ok(None));
+    assert_eq!(fs::read_dir(scratch.0.join("job")).unwrap().count(), 5, "nothing is left behind");
+}
+
 #[test]
 fn of_many_creators_one_has_written() {
     let scratch = Scratch::new("race");

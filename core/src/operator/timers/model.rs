@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use thalweg_state::KeyRef;
-use thalweg_state::segment::{Block, BlockReader, SegmentHeader, SegmentReader, merge};
+use thalweg_state::segment::{Block, BlockReader, SegmentHeader, SegmentReader, merge_in_memory};
 
 use super::{DueTimers, TimerQueue, TimerSet};
 use crate::runtime::Core;
@@ -44,7 +44,7 @@ fn end(part: &mut dyn Journalled, number: u64) -> Vec<u8> {
 fn restore(part: &mut dyn Journalled, segments: &[Vec<u8>], merged: usize) {
     let from = segments.len().saturating_sub(merged);
     let parts: Vec<&[u8]> = segments[from..].iter().map(Vec::as_slice).collect();
-    let last = merge(&parts, from == 0).expect("they go together");
+    let last = merge_in_memory(&parts, from == 0).expect("they go together");
     for segment in segments[..from].iter().chain([&last]) {
         for block in SegmentReader::new(segment).expect("a segment").blocks() {
             let block: BlockReader<'_> = block.expect("a block");

@@ -15,7 +15,7 @@ use thalweg_net::Barrier;
 use thalweg_state::segment::Block;
 
 use super::Recording;
-use super::merging::MergeLimits;
+use super::merging::{MergeLimits, Size};
 use super::messages::{Content, CutCommand, CutReport};
 
 /// Segments between two cuts that may be on their way to the store.
@@ -36,10 +36,7 @@ pub(crate) struct Cuts {
     /// Files that were handed over so far.
     files: u64,
     /// The segments that state consists of, the oldest first.
-    pub(super) segments: Vec<Handed>,
-    /// How many of them, from the first on, an acknowledgement or a manifest has named: the
-    /// coordinator knows of those only, and deletes them in the end.
-    pub(super) named: usize,
+    pub(super) segments: Vec<Segment>,
     /// The number of the last segment.
     pub(super) number: u64,
     /// Which segments are being merged.
@@ -122,6 +119,32 @@ pub(super) enum Handed {
     Storing(u64),
     /// Durable, by this attempt or an earlier one.
     Stored(FileInfo),
+}
+
+/// A segment of the core's state.
+pub(super) struct Segment {
+    file: Handed,
+    /// Whether it came out of a merge.
+    is_sorted: bool,
+    /// Whether an acknowledgement or a manifest has named it.
+    is_named: bool,
+}
+
+impl Segment {
+    /// One that was handed over as the file of this number.
+    fn storing(number: u64) -> Self {
+        Self { file: Handed::Storing(number), is_sorted: false, is_named: false }
+    }
+
+    /// What others were merged into.
+    fn merged(file: FileInfo) -> Self {
+        Self { file: Handed::Stored(file), is_sorted: true, is_named: false }
+    }
+
+    /// One of a checkpoint.
+    pub(super) fn restored(file: FileInfo, is_sorted: bool) -> Self {
+        Self { file: Handed::Stored(file), is_sorted, is_named: true }
+    }
 }
 
 impl Handed {
@@ -230,7 +253,8 @@ impl Cuts {
     /// A file is durable.
     pub(super) fn stored(&mut self, number: u64, file: &FileInfo) {
         let image = self.open.as_mut().and_then(|open| open.image.as_mut());
-        for handed in self.segments.iter_mut().chain(image) {
+        let segments = self.segments.iter_mut().map(|segment| &mut segment.file);
+        for handed in segments.chain(image) {
             if matches!(handed, Handed::Storing(storing) if *storing == number) {
                 *handed = Handed::Stored(file.clone());
             }
@@ -241,7 +265,9 @@ impl Cuts {
     /// more than encoding it once.
     pub(super) fn tells_all(&mut self, can: bool) -> bool {
         self.can_tell_all = can;
-        let bulky = self.limits.choose(&self.sizes()).is_some_and(|range| range.start == 0);
+        let (from, sizes) = self.named();
+        let chosen = self.limits.worthwhile(&sizes);
+        let bulky = chosen.is_some_and(|range| from + range.start == 0);
         can && bulky && self.merging.is_none()
     }
 
@@ -250,12 +276,11 @@ impl Cuts {
         self.encoding = None;
         if all && self.merging.is_none() {
             self.segments.clear();
-            self.named = 0;
         }
         if !blocks.is_empty() {
             self.number += 1;
             let number = self.store(Content::Segment { number: self.number, epoch, blocks });
-            self.segments.push(Handed::Storing(number));
+            self.segments.push(Segment::storing(number));
             fail_point!("segment-handed-over");
         }
     }
@@ -263,7 +288,8 @@ impl Cuts {
     /// Whether what was encoded may become a segment now, between two cuts and behind the segment
     /// of the epoch before; and whether too much is on its way already.
     pub(super) fn may_spill(&self) -> (bool, bool) {
-        let storing = self.segments.iter().rev().take_while(|it| it.stored().is_none()).count();
+        let is_storing = |segment: &&Segment| segment.file.stored().is_none();
+        let storing = self.segments.iter().rev().take_while(is_storing).count();
         let between = self.enabled && self.open.is_none() && self.encoding.is_none();
         (between && storing < SPILLS_MAX, storing >= SPILLS_MAX)
     }
@@ -278,17 +304,18 @@ impl Cuts {
         self.files += 1;
         let content = Content::Segment { number: self.number, epoch, blocks };
         self.tell(CutReport::Spill { number, content });
-        self.segments.push(Handed::Storing(number));
+        self.segments.push(Segment::storing(number));
     }
 
-    /// Sizes of the oldest segments, as far as they are stored and named.
-    fn sizes(&self) -> Vec<u64> {
-        self.segments
-            .iter()
-            .take(self.named)
-            .map_while(Handed::stored)
-            .map(|file| file.bytes)
-            .collect()
+    /// The first run of segments that an acknowledgement or a manifest has named, and their sizes:
+    /// the coordinator knows of those only, and deletes them in the end.
+    fn named(&self) -> (usize, Vec<Size>) {
+        let from = self.segments.iter().position(|it| it.is_named).unwrap_or(self.segments.len());
+        let size = |segment: &Segment| {
+            let file = segment.file.stored().filter(|_| segment.is_named)?;
+            Some(Size { bytes: file.bytes, is_sorted: segment.is_sorted })
+        };
+        (from, self.segments[from..].iter().map_while(size).collect())
     }
 
     /// Has segments merged if that pays.
@@ -296,22 +323,22 @@ impl Cuts {
         if self.merging.is_some() {
             return;
         }
-        let Some(range) = self.limits.choose(&self.sizes()) else { return };
-        if range.start == 0 && self.can_tell_all {
-            return;
-        }
+        let (from, sizes) = self.named();
+        let chosen = self.limits.choose(&sizes, self.can_tell_all && from == 0);
+        let Some(range) = chosen.map(|it| from + it.start..from + it.end) else { return };
         let segments = self.segments[range.clone()].iter();
-        let segments = segments.filter_map(|it| it.stored().cloned()).collect();
+        let segments = segments.filter_map(|it| it.file.stored().cloned()).collect();
         self.tell(CutReport::Merge { segments, is_bottom: range.start == 0 });
         self.merging = Some(range);
     }
 
-    /// The merged segments give way to what was made of them.
+    /// The merged segments give way to what was made of them; the next merge may begin. One that
+    /// failed is tried again when the next file is durable.
     pub(super) fn merged(&mut self, file: Option<FileInfo>) {
         let range = self.merging.take();
         if let (Some(range), Some(file)) = (range, file) {
-            self.named = self.named.min(range.start);
-            self.segments.splice(range, [Handed::Stored(file)]);
+            self.segments.splice(range, [Segment::merged(file)]);
+            self.merge_some();
         }
     }
 
@@ -359,10 +386,10 @@ impl Cuts {
         if self.encoding.is_some() {
             return;
         }
-        let segments = self.segments.iter().map(|it| it.stored().cloned());
+        let segments = self.segments.iter().map(|it| it.file.stored().cloned());
         let Some(segments) = segments.collect::<Option<Vec<_>>>() else { return };
         let image = image.clone();
-        self.named = segments.len();
+        self.segments.iter_mut().for_each(|segment| segment.is_named = true);
         if let Some(OpenCut { trigger, counts, times, .. }) = self.open.take() {
             fail_point!("before-acknowledgement");
             let Barrier { checkpoint, term, .. } = trigger;

@@ -4,10 +4,10 @@ use std::io::{self, Read};
 
 use thalweg_checkpoint::store::Checked;
 use thalweg_checkpoint::{Store, fail_point};
-use thalweg_state::segment::{BlockReader, OP_HEAD, SegmentHeader};
+use thalweg_state::segment::{BlockReader, OP_HEAD, SegmentError, SegmentHead, SegmentStream};
 
-use super::open::Handed;
-use super::{Restore, Restoring, SegmentStream, damaged, invalid};
+use super::open::Segment;
+use super::{Restore, Restoring, damaged, invalid};
 use crate::control::refused;
 use crate::runtime::Worker;
 use crate::{Error, Result};
@@ -74,11 +74,10 @@ impl Worker {
             if let Some(seen) = opened.complaint(file) {
                 return Err(damaged(&seen));
             }
-            let header = replayed?;
+            let SegmentHead { header, is_sorted, .. } = replayed?;
             self.core.epoch.set(header.epoch + 1);
             self.cuts.number = header.number;
-            self.cuts.segments.push(Handed::Stored(file.clone()));
-            self.cuts.named += 1;
+            self.cuts.segments.push(Segment::restored(file.clone(), is_sorted));
         }
         for (core, bytes) in &*restore.unions {
             let block = BlockReader::read(&mut &bytes[..])?;
@@ -96,23 +95,26 @@ impl Worker {
         ended
     }
 
-    /// Replays a segment, in which no column has more than `rows_max` rows.
+    /// Replays a segment, in which no column has more than `rows_max` rows; returns its head.
     fn replay(
         &mut self,
         opened: &mut impl Read,
         block: &mut Vec<u8>,
         rows_max: usize,
         damaged: &dyn Fn(&str) -> Error,
-    ) -> Result<SegmentHeader> {
-        let mut stream = SegmentStream::open(opened, block).map_err(|what| damaged(&what))?;
+    ) -> Result<SegmentHead> {
+        let damaged = |error: SegmentError| damaged(&error.found);
+        let mut stream = SegmentStream::open(opened, std::mem::take(block)).map_err(damaged)?;
         let bounded = self.core.budget.is_bounded();
-        while let Some(read) = stream.next().map_err(|what| damaged(&what))? {
+        while let Some(read) = stream.next_block().map_err(damaged)? {
             self.restore_block(&read.with_rows_max(rows_max))?;
             if bounded {
                 self.core.budget.measure(self.state_bytes());
             }
         }
-        Ok(stream.head().header)
+        let head = *stream.head();
+        *block = stream.into_block();
+        Ok(head)
     }
 
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<()> {

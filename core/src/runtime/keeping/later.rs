@@ -11,7 +11,8 @@ use crate::control::{Done, Work};
 use crate::runtime::SideCpus;
 use crate::{Error, Result};
 
-/// The way to the thread; dropping it ends the thread behind what it does at the moment.
+/// The way to the thread; dropping it ends the thread behind what it does at the moment, which is
+/// not long: a merge is given up.
 pub(super) struct Later {
     work: Option<Sender<Work>>,
     done: Receiver<Done>,
@@ -32,10 +33,11 @@ impl Later {
         let body = move || {
             cpus.settle();
             while let Ok(work) = orders.recv() {
-                if matches!(work, Work::Merge(_)) && stop.load(Ordering::Relaxed) {
+                let goes_on = || !stop.load(Ordering::Relaxed);
+                if matches!(work, Work::Merge(_)) && !goes_on() {
                     continue;
                 }
-                let _ = answers.send(work.carry_out(&*store, &job));
+                let _ = answers.send(work.carry_out_while(&*store, &job, &goes_on));
                 caller.unpark();
             }
         };
