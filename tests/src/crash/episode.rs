@@ -22,9 +22,9 @@ pub const JOB_ID: &str = "job";
 const CORES: usize = 2;
 
 /// Records of the job.
-const RECORDS: u64 = 240;
+const RECORDS: u64 = 120;
 
-const KEYS: u64 = 80;
+const KEYS: u64 = 60;
 
 /// Records that a task takes in a turn.
 const BUDGET: usize = 6;
@@ -218,9 +218,6 @@ impl Episode {
         // One piece of work a turn: what cores do comes between.
         if let Some(work) = self.work.pop_front() {
             let done = work.carry_out(&*self.store, JOB_ID);
-            if let thalweg::control::Done::Merged(..) = done {
-                eprintln!("DID {done:?}");
-            }
             let actions = self.keeper.did(turn, done);
             self.act(actions)?;
         }
