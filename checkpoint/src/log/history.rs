@@ -11,6 +11,10 @@ use crate::manifest::Kind;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct History {
     marks: Vec<Mark>,
+    /// The lowest id above those that the marks name.
+    next_id: u64,
+    /// Savepoints, void ones too, oldest first.
+    savepoints: Vec<Completed>,
 }
 
 /// One entry without its manifest.
@@ -108,40 +112,26 @@ impl History {
     /// The newest `count` live checkpoints with every savepoint, also void ones, oldest first:
     /// those whose files must stay.
     pub fn retained(&self, count: u32) -> Vec<Completed> {
-        let kind = |k: u64| match self.marks[k as usize].step {
-            Step::Complete { kind, .. } => Some(kind),
-            _ => None,
-        };
-        let live = self.live().filter(|it| kind(it.k) != Some(Kind::Savepoint));
-        let mut kept: Vec<Completed> = live.take(count as usize).collect();
-        kept.extend(self.marks.iter().enumerate().filter_map(|(k, mark)| match mark.step {
-            Step::Complete { checkpoint, kind: Kind::Savepoint } => {
-                Some(Completed { checkpoint, k: k as u64 })
-            }
-            _ => None,
-        }));
+        let is_own = |it: &Completed| self.savepoints.binary_search(it).is_err();
+        let mut kept: Vec<Completed> = self.live().filter(is_own).take(count as usize).collect();
+        kept.extend(&self.savepoints);
         kept.sort_unstable();
         kept
     }
 
-    /// The highest attempt; 0 before the first.
+    /// The highest attempt, which is the last; 0 before the first.
     pub fn attempt(&self) -> u64 {
-        self.marks.iter().map(|mark| mark.attempt).max().unwrap_or(0)
+        self.marks.last().map_or(0, |mark| mark.attempt)
     }
 
-    /// The highest term; 0 before the first.
+    /// The highest term, which is the last; 0 before the first.
     pub fn term(&self) -> u64 {
-        self.marks.iter().map(|mark| mark.term).max().unwrap_or(0)
+        self.marks.last().map_or(0, |mark| mark.term)
     }
 
     /// The lowest id that is above every one in the log.
     pub fn next_id(&self) -> u64 {
-        let above = self.marks.iter().map(|mark| match mark.step {
-            Step::Attempt { from, first_id } => from.map_or(0, |from| from + 1).max(first_id),
-            Step::Complete { checkpoint, .. } => checkpoint + 1,
-            Step::TakeOver | Step::Finished => 0,
-        });
-        above.max().unwrap_or(0).max(1)
+        self.next_id.max(1)
     }
 
     /// Whether the job has finished, and was not begun anew.
@@ -194,6 +184,18 @@ impl History {
         }
         if attempt == u64::MAX || self.ids_end(what) {
             return Err("its numbers are at their end".to_owned());
+        }
+        match step {
+            Step::Attempt { from, first_id } => {
+                self.next_id = from.map_or(0, |from| from + 1).max(first_id).max(self.next_id);
+            }
+            Step::Complete { checkpoint, kind } => {
+                self.next_id = checkpoint + 1;
+                if kind == Kind::Savepoint {
+                    self.savepoints.push(Completed { checkpoint, k: self.next() });
+                }
+            }
+            Step::TakeOver | Step::Finished => {}
         }
         self.marks.push(Mark { attempt, term, nonce, step });
         Ok(())
