@@ -158,7 +158,11 @@ impl FileInfo {
     /// What is wrong with a file that has this length and checksum in this one's place.
     pub fn complaint(&self, bytes: u64, checksum: u64) -> Option<String> {
         if bytes != self.bytes {
-            return Some(format!("it has {bytes} bytes of {}", self.bytes));
+            let from = match self.offset {
+                0 => String::new(),
+                offset => format!(" from {offset} on"),
+            };
+            return Some(format!("it has {bytes} bytes of {}{from}", self.bytes));
         }
         let expected = self.checksum;
         (checksum != expected)
