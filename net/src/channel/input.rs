@@ -103,16 +103,21 @@ impl InputChannel {
         assert!(self.expected == 0, "channel {}: restored after its first frame", self.id);
         self.watermark = watermark;
         self.ended = ended;
-        for body in &bodies {
+        for body in bodies {
             match body {
                 Body::Data { watermark, .. } | Body::Watermark(watermark) => {
-                    self.watermark = *watermark;
+                    self.watermark = watermark;
                 }
                 Body::End => self.ended = true,
                 Body::Idle | Body::Active => {}
             }
+            // What was on its way was recorded frame by frame.
+            match self.restored.back_mut().map(|back| merge(back, &body)) {
+                Some(Merged::Into) => {}
+                Some(Merged::Cancelled) => drop(self.restored.pop_back()),
+                Some(Merged::No) | None => self.restored.push_back(body),
+            }
         }
-        self.restored = bodies;
     }
 
     /// The oldest frame.
@@ -224,28 +229,20 @@ impl InputChannel {
             Some(back) => Some(&mut back.body),
             None => self.restored.back_mut(),
         };
-        match (&frame.body, back) {
-            (Body::Watermark(new), Some(Body::Watermark(old))) => {
-                self.watermark = *new;
-                *old = *new;
+        match back.map(|back| merge(back, &frame.body)) {
+            Some(Merged::Into) => {
+                if let Body::Watermark(watermark) = frame.body {
+                    self.watermark = watermark;
+                }
                 self.merged += 1;
             }
-            (Body::Watermark(new), Some(Body::Data { watermark: old, .. })) => {
-                self.watermark = *new;
-                *old = *new;
-                self.merged += 1;
-            }
-            // Nothing happened in between, so the channel is what it was before both.
-            (Body::Active, Some(Body::Idle)) | (Body::Idle, Some(Body::Active)) => {
+            Some(Merged::Cancelled) => {
                 if self.frames.pop_back().is_none() {
                     self.restored.pop_back();
                 }
                 self.merged += 1;
             }
-            (Body::Idle, Some(Body::Idle)) | (Body::Active, Some(Body::Active)) => {
-                self.merged += 1;
-            }
-            _ => self.append(frame),
+            Some(Merged::No) | None => self.append(frame),
         }
     }
 
@@ -261,5 +258,27 @@ impl InputChannel {
             Body::Idle | Body::Active => {}
         }
         self.frames.push_back(frame);
+    }
+}
+
+/// What became of a frame behind another.
+enum Merged {
+    /// It is part of the other.
+    Into,
+    /// Both are gone: the channel is what it was before them.
+    Cancelled,
+    No,
+}
+
+/// Merges a control frame into the frame before it, if the two say no more than one.
+fn merge(back: &mut Body, body: &Body) -> Merged {
+    match (body, back) {
+        (Body::Watermark(new), Body::Watermark(old) | Body::Data { watermark: old, .. }) => {
+            *old = *new;
+            Merged::Into
+        }
+        (Body::Active, Body::Idle) | (Body::Idle, Body::Active) => Merged::Cancelled,
+        (Body::Idle, Body::Idle) | (Body::Active, Body::Active) => Merged::Into,
+        _ => Merged::No,
     }
 }

@@ -196,12 +196,15 @@ impl Run {
         Err(format!("no end in {ROUNDS_MAX} rounds; {}", world.plight()))
     }
 
-    /// Rounds more, in which the last buffers come home.
+    /// Rounds more, in which the last buffers come home: two quiet ones in a row, since a buffer
+    /// that waited for room on its way home moves on without anybody having done anything.
     fn settle(&mut self, world: &mut World<'_>, clock: &ManualClock) -> Result<(), String> {
+        let mut quiet = 0;
         for _ in 0..if world.is_over() { 0 } else { ROUNDS_MAX } {
             clock.advance(1_000_000);
             let (_, worked) = self.round(world)?;
-            if !worked && !world.is_busy() {
+            quiet = if worked || world.is_busy() { 0 } else { quiet + 1 };
+            if quiet == 2 {
                 return Ok(());
             }
         }
