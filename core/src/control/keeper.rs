@@ -199,7 +199,7 @@ impl Keeper {
     /// Work is done.
     pub fn did(&mut self, now_ms: u64, done: Done) -> Vec<Action> {
         match done {
-            Done::Copied(_) => Vec::new(),
+            Done::Copied(_) | Done::Pruned(_) => Vec::new(),
             Done::Heard(event) => self.event(now_ms, event),
             Done::Merged(core, merged) => {
                 let file = merged.ok().map(|merged| merged.file);
@@ -310,6 +310,12 @@ impl Keeper {
             0 | u64::MAX => None,
             timeout => Some(self.now_ms.saturating_add(timeout)).filter(|_| !keep),
         };
+        // A core that waits for room until its segments are stored would never be quiet: what
+        // earlier checkpoints have left does not wait for this one.
+        if !self.waiting.is_empty() {
+            let waiting = std::mem::take(&mut self.waiting);
+            actions.extend(self.spill(waiting));
+        }
         self.draining = Some(Draining::new(trigger, self.ended.len(), until_ms, keep));
         self.tell_all(&CutCommand::Drain { round: 0, keep }, actions);
     }
@@ -351,6 +357,7 @@ impl Keeper {
             Order::CopyManifest { manifest } => {
                 actions.push(Action::Do(Work::CopyManifest(manifest)));
             }
+            Order::Prune { first } => actions.push(Action::Do(Work::Prune { first })),
             Order::Delete { paths } => actions.push(Action::Do(Work::Delete(paths))),
             Order::Answer { token, result } if token == STOP => self.answered(result, actions),
             Order::Answer { token, result } => actions.push(Action::Answer(token, result)),
