@@ -14,7 +14,7 @@ mod statistics;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 
-use crate::log::Entry;
+use crate::log::{Completed, Entry};
 use crate::manifest::{JobIdentity, Kind, Manifest, Split};
 use crate::retention::Retention;
 
@@ -40,6 +40,9 @@ pub struct Config {
     pub tolerable_failed: u32,
     /// How many complete ones are kept.
     pub retained: NonZeroU32,
+    /// How many entries of the log stay at the least: twice as many at the most, beside what
+    /// retained checkpoints and attempts need.
+    pub log_entries: NonZeroU32,
     /// Passed on in the trigger.
     pub mode: Mode,
     /// Passed on in the trigger.
@@ -56,6 +59,7 @@ impl Default for Config {
             min_pause_ms: 0,
             tolerable_failed: 0,
             retained: const { NonZeroU32::new(2).unwrap() },
+            log_entries: const { NonZeroU32::new(32).unwrap() },
             mode: Mode::ExactlyOnce,
             aligned_timeout_ms: 0,
             retry_ms: 1_000,
@@ -78,6 +82,10 @@ pub struct Start {
     pub nonce: u64,
     /// The next entry of the log.
     pub next_k: u64,
+    /// The first entry of the log that stays.
+    pub first_k: u64,
+    /// The live checkpoints up to the restore point, with their entries, oldest first.
+    pub live: Vec<Completed>,
     /// An id above every one in the log.
     pub next_id: u64,
     /// The restore point, whose commit is sent again.
@@ -106,6 +114,9 @@ pub struct Coordinator {
     state: State,
     ready: BTreeSet<u32>,
     next_k: u64,
+    first_k: u64,
+    /// Live checkpoints with their entries, from `first_k` on.
+    live: VecDeque<Completed>,
     next_id: u64,
     newest: Option<u64>,
     /// When the interval is over; `None` without an interval.
@@ -181,6 +192,8 @@ impl Coordinator {
             state: State::Waiting,
             ready: BTreeSet::new(),
             next_k,
+            first_k: start.first_k,
+            live: start.live.into(),
             next_id: next_id.max(start.newest.map_or(1, |newest| newest + 1)),
             newest: start.newest,
             interval_at_ms: None,
@@ -306,6 +319,10 @@ impl Coordinator {
             self.commits.begin(id, self.core_count(), now_ms, now_ms);
         }
         self.delete(above, orders);
+        // What another attempt should have deleted.
+        if self.first_k > 0 {
+            orders.push(Order::Prune { first: self.first_k });
+        }
     }
 
     /// When the next checkpoint is due, if none is open.

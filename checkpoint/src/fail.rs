@@ -68,6 +68,7 @@ pub const POINTS: &[Point] = &[
     point("before-manifest-copy", Reached::Often),
     point("behind-manifest-copy", Reached::Often),
     point("before-deletions", Reached::Often),
+    point("before-pruning", Reached::Late),
     point("behind-deletion", Reached::Often),
     point("merge-read", Reached::Late),
     point("merge-written", Reached::Late),

@@ -22,7 +22,7 @@ pub mod store;
 
 pub use coordinator::Coordinator;
 pub use image::{Image, ImageError, Section, SectionKind};
-pub use log::{Append, Entry, History, Log, LogError, Verdict, What};
+pub use log::{Append, Entry, History, Log, LogError, Verdict, What, Writer};
 pub use manifest::{FileInfo, JobIdentity, Kind, Manifest, RestoreError};
 pub use part::{HiddenPart, PartName};
 pub use retention::Retention;

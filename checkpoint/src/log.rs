@@ -4,18 +4,26 @@
 //! To begin, take over, complete or finish is to own the next number. Entries are created once and
 //! never overwritten; whoever finds the next one taken by another stops. A creation whose outcome
 //! is not known is read back before anything else is done, and the tail is found by reading entry
-//! after entry, never by a list.
+//! after entry; a list only says where to begin.
+//!
+//! Old entries are deleted, upwards. A checkpoint's entry says from where on the log stays (`first`)
+//! before anything goes, and what it says is itself a live checkpoint's entry, which is enough to
+//! begin with. So the number of an old entry may be free again: [`Append::send`] shows whoever
+//! comes that late.
 
+mod append;
 mod history;
+mod read;
 
+pub use append::{Append, Verdict, Writer};
 pub use history::{Completed, History, Mark, Step};
+pub use read::Log;
 
 use serde::{Deserialize, Serialize};
 
 use crate::hex;
 use crate::manifest::Manifest;
-use crate::paths;
-use crate::store::{Created, Store, StoreError};
+use crate::store::StoreError;
 
 /// The format that this build writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -57,6 +65,9 @@ pub enum What {
     Complete {
         /// Its id.
         checkpoint: u64,
+        /// The first entry that stays: those before it may be deleted from now on.
+        #[serde(default)]
+        first: u64,
         /// Everything about it.
         manifest: Box<Manifest>,
     },
@@ -82,77 +93,16 @@ pub enum LogError {
     },
 }
 
-/// What became of an attempt to own an entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// The entry is ours, durably.
-    Ours,
-    /// Another owns it: whoever wanted it stops.
-    Superseded,
-    /// Nobody knows; our bytes may yet land. The same bytes are sent again.
-    SendAgain,
-    /// The store refused: this sending did not land.
-    NotWritten(StoreError),
-}
-
-/// The wish to own one entry: the same bytes however often it is sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Append {
-    path: String,
-    bytes: Vec<u8>,
-}
-
-/// The log of one job in a store.
-#[derive(Debug, Clone, Copy)]
-pub struct Log;
-
 const DAMAGED: &str = "restore the file from a copy of the store, or start under another --job-id";
 const NEWER: &str = "run the build that wrote it, or a newer one";
 
-impl Log {
-    /// Reads a job's whole log, entry by entry until one is absent.
-    pub fn read(store: &dyn Store, job: &str) -> Result<History, LogError> {
-        Self::read_with(store, job, &mut |_, _| {})
-    }
-
-    /// As [`Log::read`]; `each` sees every entry with its number, once it agrees with those before.
-    pub fn read_with(
-        store: &dyn Store,
-        job: &str,
-        each: &mut dyn FnMut(u64, Entry),
-    ) -> Result<History, LogError> {
-        let mut history = History::default();
-        while let Some(bytes) = store.get(&paths::log_entry(job, history.next()))? {
-            let path = paths::log_entry(job, history.next());
-            let entry = Entry::parse(&path, &bytes)?;
-            let k = history.next();
-            history.push(&entry).map_err(|seen| LogError::Entry { path, seen, hint: DAMAGED })?;
-            each(k, entry);
-        }
-        Ok(history)
-    }
-
-    /// Reads the manifest of a checkpoint that the history names.
-    pub fn manifest(
-        store: &dyn Store,
-        job: &str,
-        completed: Completed,
-    ) -> Result<Manifest, LogError> {
-        let path = paths::log_entry(job, completed.k);
-        let damaged = |path, seen| LogError::Entry { path, seen, hint: DAMAGED };
-        let Some(bytes) = store.get(&path)? else {
-            return Err(damaged(path, "it was there and is gone".to_owned()));
-        };
-        match Entry::parse(&path, &bytes)?.what {
-            What::Complete { checkpoint, manifest } if checkpoint == completed.checkpoint => {
-                Ok(*manifest)
-            }
-            _ => Err(damaged(path, format!("checkpoint {} is not in it", completed.checkpoint))),
-        }
-    }
-}
-
 impl Entry {
+    /// Who wrote it.
+    pub fn writer(&self) -> Writer {
+        let Self { attempt, term, nonce, .. } = *self;
+        Writer { attempt, term, nonce }
+    }
+
     /// Its bytes in the store: one line of JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec(self).expect("an entry holds nothing that JSON cannot");
@@ -188,7 +138,7 @@ impl Entry {
         }
         let entry: Self =
             serde_json::from_slice(line).map_err(|why| error(why.to_string(), DAMAGED))?;
-        if let What::Complete { checkpoint, manifest } = &entry.what {
+        if let What::Complete { checkpoint, manifest, .. } = &entry.what {
             let said = (manifest.checkpoint, manifest.attempt, manifest.term);
             if said != (*checkpoint, entry.attempt, entry.term) {
                 let seen = format!("its manifest is of another checkpoint: {said:?}");
@@ -215,55 +165,6 @@ struct Inside {
 #[derive(Deserialize)]
 struct Format {
     format: u32,
-}
-
-impl Append {
-    /// The wish to own entry `k` of the job's log.
-    pub fn new(job: &str, k: u64, entry: &Entry) -> Self {
-        Self { path: paths::log_entry(job, k), bytes: entry.to_bytes() }
-    }
-
-    /// The entry's path.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// Its bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// What follows from what was read back after "exists" and after an unknown outcome. Attempt,
-    /// term and nonce are in the bytes, so equal bytes are ours.
-    pub fn decide(&self, read_back: Option<&[u8]>) -> Verdict {
-        match read_back {
-            Some(bytes) if bytes == self.bytes => Verdict::Ours,
-            Some(_) => Verdict::Superseded,
-            None => Verdict::SendAgain,
-        }
-    }
-
-    /// Sends it once and reads back where that is needed.
-    pub fn send(&self, store: &dyn Store) -> Verdict {
-        if self.bytes.len() > ENTRY_BYTES_MAX {
-            let what =
-                format!("cannot write {}: {} bytes are too many", self.path, self.bytes.len());
-            return Verdict::NotWritten(StoreError::failed(
-                what,
-                "retain fewer files per checkpoint",
-            ));
-        }
-        match store.create(&self.path, &self.bytes) {
-            Ok(Created::Written) => return Verdict::Ours,
-            Ok(Created::Exists) => {}
-            Err(error) if error.unknown => {}
-            Err(error) => return Verdict::NotWritten(error),
-        }
-        match store.get(&self.path) {
-            Ok(read_back) => self.decide(read_back.as_deref()),
-            Err(_) => Verdict::SendAgain,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -69,6 +69,11 @@ pub fn log_entry(job: &str, k: u64) -> String {
     format!("{job}/log/{k:0ENTRY_DIGITS$}")
 }
 
+/// Where it stands that old entries of the job's log were deleted.
+pub fn log_pruned(job: &str) -> String {
+    format!("{job}/log/pruned")
+}
+
 /// Reads the number of a log entry; `None` if the path is none of this job's.
 pub fn parse_log_entry(job: &str, path: &str) -> Option<u64> {
     let digits = path.strip_prefix(job)?.strip_prefix("/log/")?;

@@ -206,7 +206,8 @@ impl Round<'_> {
         let history = self.place.history();
         let marks = history.marks();
         let began = |step: &Step| matches!(step, Step::Attempt { .. });
-        let attempts = marks.iter().filter(|mark| began(&mark.step)).count();
+        // Old entries are gone; the attempts are numbered.
+        let attempts = history.attempt() as usize;
         let said = self.place.starts() as usize;
         if history.is_finished() {
             Phase::Finished

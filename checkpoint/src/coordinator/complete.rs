@@ -4,7 +4,7 @@ use super::message::{Acknowledgement, Failure, Order};
 use super::open::Open;
 use super::statistics::Statistic;
 use super::{Coordinator, State, Writing};
-use crate::log::{Entry, VERSION, Verdict, What};
+use crate::log::{Completed, Entry, VERSION, Verdict, What};
 use crate::manifest::{FORMAT, Kind, Manifest, Split};
 
 impl Coordinator {
@@ -50,7 +50,8 @@ impl Coordinator {
         if let Err(failure) = sound {
             return self.fail_attempt(now_ms, failure, orders);
         }
-        let what = What::Complete { checkpoint, manifest: Box::new(manifest) };
+        let (first, manifest) = (self.first_to_stay(), Box::new(manifest));
+        let what = What::Complete { checkpoint, first, manifest };
         let writing = self.send(now_ms, what, orders);
         self.state = State::Writing(writing, open);
     }
@@ -132,7 +133,8 @@ impl Coordinator {
                 return;
             }
         };
-        let What::Complete { checkpoint, manifest } = writing.entry.what else { return };
+        let What::Complete { checkpoint, first, manifest } = writing.entry.what else { return };
+        self.live.push_back(Completed { checkpoint, k: self.next_k - 1 });
         let new_bytes = self.retention.new_bytes(&manifest);
         self.retention.complete(&manifest);
         self.newest = Some(checkpoint);
@@ -153,6 +155,27 @@ impl Coordinator {
             orders.push(Order::Answer { token, result: Ok(checkpoint) });
         }
         self.delete(checkpoint, orders);
+        if first > self.first_k {
+            self.first_k = first;
+            self.live.retain(|it| it.k >= first);
+            orders.push(Order::Prune { first });
+        }
+    }
+
+    /// The first entry of the log that stays once the open checkpoint is complete. It is a live
+    /// checkpoint's, which decides alone what came before it; and it moves rarely, so that the next
+    /// attempt finds entries enough to tell what happened lately.
+    fn first_to_stay(&self) -> u64 {
+        let keep = u64::from(self.config.log_entries.get());
+        if self.next_k - self.first_k < 2 * keep {
+            return self.first_k;
+        }
+        let entry_of = |id| self.live.iter().find(|it| it.checkpoint == id).map(|it| it.k);
+        // Void savepoints are retained as well, and none of the live ones.
+        let retained = self.retention.retained().map(|id| entry_of(id).unwrap_or(0)).min();
+        let most = (self.next_k - keep).min(retained.unwrap_or(0));
+        let first = self.live.iter().rev().map(|it| it.k).find(|k| *k <= most);
+        first.map_or(self.first_k, |first| first.max(self.first_k))
     }
 
     /// Orders the deletion of what nobody needs now that `checkpoint` is complete.

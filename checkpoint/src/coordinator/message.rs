@@ -170,6 +170,11 @@ pub enum Order {
         /// The paths; some may have been ordered before.
         paths: Vec<String>,
     },
+    /// Delete the entries of the log before this one.
+    Prune {
+        /// The first that stays.
+        first: u64,
+    },
     /// Answer one who asked for a checkpoint.
     Answer {
         /// What the asker gave.

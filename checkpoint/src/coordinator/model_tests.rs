@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::log::{Append, History, Log, VERSION, Verdict, What};
+use crate::log::{Append, History, Log, Mark, VERSION, Verdict, What};
 use crate::manifest::FileInfo;
 use crate::manifest::tests::sample_job;
 use crate::paths::Pack;
@@ -68,6 +68,7 @@ fn config(retained: u32) -> Config {
         min_pause_ms: 20,
         tolerable_failed: u32::MAX,
         retained: NonZeroU32::new(retained).unwrap(),
+        log_entries: const { NonZeroU32::new(3).unwrap() },
         retry_ms: 50,
         ..Config::default()
     }
@@ -84,6 +85,8 @@ fn start(store: &MemoryStore, cores: u32, retained: u32, attempt: u64, term: u64
         term,
         nonce: term,
         next_k: history.next(),
+        first_k: history.first(),
+        live: history.live().collect::<Vec<_>>().into_iter().rev().collect(),
         next_id: history.next_id(),
         newest: history.restore_point().map(|it| it.checkpoint),
         retained: manifests.into_iter().map(manifest).collect(),
@@ -96,9 +99,10 @@ fn start(store: &MemoryStore, cores: u32, retained: u32, attempt: u64, term: u64
 /// Owns the next entry of the log, whatever lands meanwhile.
 fn own(store: &MemoryStore, term: u64, what: &What) {
     loop {
-        let k = Log::read(store, JOB).unwrap().next();
+        let history = Log::read(store, JOB).unwrap();
+        let (k, after) = (history.next(), history.last().map(Mark::writer));
         let entry = Entry { version: VERSION, attempt: 1, term, nonce: term, what: what.clone() };
-        if Append::new(JOB, k, &entry).send(store) == Verdict::Ours {
+        if Append::new(JOB, k, &entry, after).send(store) == Verdict::Ours {
             return;
         }
     }
@@ -217,7 +221,8 @@ impl World {
                 self.count("an abort");
             }
             Order::Append { k, entry } => {
-                let verdict = Append::new(JOB, k, &entry).send(&self.store);
+                let after = Some(entry.writer());
+                let verdict = Append::new(JOB, k, &entry, after).send(&self.store);
                 if verdict == Verdict::SendAgain {
                     self.count("an unknown outcome");
                 }
@@ -225,6 +230,12 @@ impl World {
             }
             Order::Commit { id } => self.commit(id),
             Order::Delete { paths } => self.delete(paths),
+            Order::Prune { first } => {
+                self.count("old entries were to go");
+                if Log::prune(&self.store, JOB, first).is_ok() {
+                    self.count("old entries were deleted");
+                }
+            }
             Order::CopyManifest { .. } | Order::Answer { .. } => {}
             Order::FailAttempt { .. } | Order::Finished => self.end = Some(order),
         }
@@ -391,6 +402,7 @@ fn every_schedule_keeps_the_invariants_and_ends() {
         "an unknown outcome",
         "a deletion",
         "a takeover",
+        "old entries were deleted",
     ] {
         assert!(seen.get(what).is_some_and(|count| *count > 5), "{what}: {seen:?}");
     }

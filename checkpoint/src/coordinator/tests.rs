@@ -13,6 +13,8 @@ fn start() -> Start {
         term: 1,
         nonce: 7,
         next_k: 1,
+        first_k: 0,
+        live: Vec::new(),
         next_id: 1,
         newest: None,
         retained: Vec::new(),
@@ -123,7 +125,9 @@ fn the_entry_carries_the_manifest_with_cores_and_splits() {
     let orders = acknowledge(&mut it, 110, 0, 1);
     let [Order::Append { k: 1, entry }] = &orders[..] else { panic!("{orders:?}") };
     assert_eq!((entry.attempt, entry.term, entry.nonce), (1, 1, 7));
-    let What::Complete { checkpoint: 1, manifest } = &entry.what else { panic!("{entry:?}") };
+    let What::Complete { checkpoint: 1, first: 0, manifest } = &entry.what else {
+        panic!("{entry:?}")
+    };
     assert_eq!((manifest.started_ms, manifest.completed_ms), (1_000_100, 1_000_110));
     assert_eq!((manifest.splits.clone(), manifest.cores.len()), (vec![split], 2));
     assert_eq!(Entry::parse("x", &entry.to_bytes()).as_ref(), Ok(&**entry));

@@ -4,13 +4,17 @@
 //! one which that entry names. What lies between is void: an attempt that went back behind a
 //! checkpoint has left it for good.
 
-use crate::log::{Entry, What};
+use crate::log::{Entry, What, Writer};
 use crate::manifest::Kind;
 
 /// The log of a job, without its manifests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct History {
+    /// The number of the first mark.
+    base: u64,
     marks: Vec<Mark>,
+    /// The first entry that stays.
+    first: u64,
     /// The lowest id above those that the marks name.
     next_id: u64,
     /// Savepoints, void ones too, oldest first.
@@ -53,6 +57,14 @@ pub enum Step {
     Finished,
 }
 
+impl Mark {
+    /// Who wrote the entry.
+    pub fn writer(&self) -> Writer {
+        let Self { attempt, term, nonce, .. } = *self;
+        Writer { attempt, term, nonce }
+    }
+}
+
 /// A complete checkpoint and where its manifest is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Completed {
@@ -72,14 +84,30 @@ enum Void {
 }
 
 impl History {
-    /// The number of the next entry.
-    pub fn next(&self) -> u64 {
-        self.marks.len() as u64
+    /// A log whose entries before `base` were deleted. The next one is a live checkpoint's, unless
+    /// it is entry 0: what came before it decides nothing any more.
+    pub fn from_entry(base: u64) -> Self {
+        Self { base, ..Self::default() }
     }
 
-    /// All entries; the place is the number.
+    /// The number of the next entry.
+    pub fn next(&self) -> u64 {
+        self.base + self.marks.len() as u64
+    }
+
+    /// The first entry that stays: those before it may be deleted.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The entries that are there, in order.
     pub fn marks(&self) -> &[Mark] {
         &self.marks
+    }
+
+    /// The last entry; none if there is no log.
+    pub fn last(&self) -> Option<&Mark> {
+        self.marks.last()
     }
 
     /// The checkpoint from which the job goes on.
@@ -96,7 +124,7 @@ impl History {
                 if void == Void::Until(checkpoint) {
                     void = Void::Nothing;
                 }
-                let completed = Completed { checkpoint, k: k as u64 };
+                let completed = Completed { checkpoint, k: self.base + k as u64 };
                 (void == Void::Nothing).then_some(completed)
             }
             Step::Attempt { from, .. } => {
@@ -149,6 +177,10 @@ impl History {
         if term < self.term() {
             return Err(format!("its term is {term} after {}", self.term()));
         }
+        let is_cut_off = self.base > 0 && self.marks.is_empty();
+        if is_cut_off && !matches!(what, What::Complete { .. }) {
+            return Err("the log begins with it, and it is no checkpoint's".to_owned());
+        }
         let step = match what {
             What::Attempt { from, first_id } => {
                 if attempt <= self.attempt() {
@@ -174,12 +206,17 @@ impl History {
             What::Complete { checkpoint, .. } if *checkpoint < self.next_id() => {
                 return Err(format!("checkpoint {checkpoint} completes twice or too late"));
             }
-            What::Complete { checkpoint, manifest } => {
+            What::Complete { first, .. } if *first > self.next() || *first < self.first => {
+                let kept = self.first;
+                return Err(format!("the log stays from entry {first} on, and did from {kept}"));
+            }
+            What::Complete { checkpoint, manifest, .. } => {
                 Step::Complete { checkpoint: *checkpoint, kind: manifest.kind }
             }
             What::Finished => Step::Finished,
         };
-        if attempt != self.attempt() && !matches!(step, Step::Attempt { .. }) {
+        let goes_on = attempt == self.attempt() || is_cut_off;
+        if !goes_on && !matches!(step, Step::Attempt { .. }) {
             return Err(format!("attempt {attempt} goes on during {}", self.attempt()));
         }
         if attempt == u64::MAX || self.ids_end(what) {
@@ -196,6 +233,9 @@ impl History {
                 }
             }
             Step::TakeOver | Step::Finished => {}
+        }
+        if let What::Complete { first, .. } = what {
+            self.first = *first;
         }
         self.marks.push(Mark { attempt, term, nonce, step });
         Ok(())

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::manifest::tests::sample;
-use crate::store::{Fault, MemoryStore, Operation};
+use crate::paths;
+use crate::store::{Fault, MemoryStore, Operation, Store};
 
 fn entry(attempt: u64, what: What) -> Entry {
     Entry { version: VERSION, attempt, term: attempt, nonce: attempt << 60, what }
@@ -14,12 +15,28 @@ fn begin(attempt: u64, from: Option<u64>, first_id: u64) -> Entry {
 
 fn complete(attempt: u64, checkpoint: u64) -> Entry {
     let manifest = Manifest { attempt, term: attempt, ..sample(checkpoint, 2) };
-    entry(attempt, What::Complete { checkpoint, manifest: Box::new(manifest) })
+    entry(attempt, What::Complete { checkpoint, first: 0, manifest: Box::new(manifest) })
+}
+
+/// The same, with the first entry that stays.
+fn complete_from(attempt: u64, checkpoint: u64, kept: u64) -> Entry {
+    let mut entry = complete(attempt, checkpoint);
+    if let What::Complete { first, .. } = &mut entry.what {
+        *first = kept;
+    }
+    entry
+}
+
+/// The wish to own entry `k` behind `before`.
+fn append(k: u64, entry: &Entry, before: Option<&Entry>) -> Append {
+    Append::new("fraud-1", k, entry, before.map(Entry::writer))
 }
 
 fn write(store: &MemoryStore, entries: &[Entry]) {
+    let mut before = None;
     for (k, entry) in entries.iter().enumerate() {
-        assert_eq!(Append::new("fraud-1", k as u64, entry).send(store), Verdict::Ours);
+        assert_eq!(append(k as u64, entry, before).send(store), Verdict::Ours);
+        before = Some(entry);
     }
 }
 
@@ -206,7 +223,7 @@ fn entries_have_a_longest_length() {
 #[test]
 fn who_owns_an_entry_is_read_back() {
     let (ours, other) = (begin(1, None, 1), begin(2, None, 1));
-    let append = Append::new("fraud-1", 0, &ours);
+    let append = append(0, &ours, None);
     assert_eq!(append.decide(Some(&ours.to_bytes())), Verdict::Ours);
     assert_eq!(append.decide(Some(&other.to_bytes())), Verdict::Superseded);
     assert_eq!(append.decide(Some(b"")), Verdict::Superseded);
@@ -229,8 +246,8 @@ fn a_lost_answer_a_lost_request_and_a_late_landing_end_in_one_owner() {
         });
         store
     };
-    let ours = Append::new("fraud-1", 0, &begin(1, None, 1));
-    let other = Append::new("fraud-1", 0, &begin(2, None, 1));
+    let ours = append(0, &begin(1, None, 1), None);
+    let other = append(0, &begin(2, None, 1), None);
     assert_eq!(ours.send(&once(Fault::LostAnswer)), Verdict::Ours);
     assert!(matches!(ours.send(&once(Fault::Fail)), Verdict::NotWritten(_)));
     let store = once(Fault::LostRequest);
@@ -249,4 +266,145 @@ fn a_lost_answer_a_lost_request_and_a_late_landing_end_in_one_owner() {
     let store = MemoryStore::new();
     store.set_faults(|_| Fault::LostAnswer);
     assert_eq!(ours.send(&store), Verdict::SendAgain, "the read back failed as well");
+}
+
+/// A log of checkpoints 1 to 9 in entries 1 to 9, of which the last says that it stays from 4 on.
+fn long() -> (MemoryStore, Vec<Entry>) {
+    let store = MemoryStore::new();
+    let mut entries = vec![begin(1, None, 1)];
+    entries.extend((1..=8).map(|id| complete(1, id)));
+    entries.push(complete_from(1, 9, 4));
+    write(&store, &entries);
+    (store, entries)
+}
+
+#[test]
+fn a_log_without_its_old_entries_says_the_same() {
+    let (store, _) = long();
+    let whole = Log::read(&store, "fraud-1").unwrap();
+    assert_eq!((whole.first(), whole.marks().len()), (4, 6), "the others may go at any time");
+    for gone in 0..4 {
+        store.delete(&paths::log_entry("fraud-1", gone)).unwrap();
+        assert_eq!(Log::read(&store, "fraud-1").as_ref(), Ok(&whole), "{gone}");
+    }
+    assert_eq!((whole.next(), whole.next_id(), whole.attempt(), whole.term()), (10, 10, 1, 1));
+    assert_eq!(live(&whole), [9, 8, 7, 6, 5, 4]);
+    assert_eq!(whole.restore_point(), Some(Completed { checkpoint: 9, k: 9 }));
+    assert_eq!(whole.retained(2).iter().map(|it| it.k).collect::<Vec<_>>(), [8, 9]);
+    store.delete("fraud-1/log/00000000000000000006").unwrap();
+    let error = Log::read(&store, "fraud-1").unwrap_err().to_string();
+    assert!(error.contains("00000000000000000006: it is missing, and later"), "{error}");
+}
+
+#[test]
+fn old_entries_go_upwards_and_only_those() {
+    let (store, entries) = long();
+    let listed = || store.list("fraud-1/log/").unwrap();
+    Log::prune(&store, "fraud-1", 0).unwrap();
+    assert_eq!(listed().len(), entries.len());
+    let mut deletions = 3;
+    store.set_faults(move |operation| match operation {
+        Operation::Delete(_) if deletions == 0 => Fault::Fail,
+        Operation::Delete(_) => {
+            deletions -= 1;
+            Fault::None
+        }
+        _ => Fault::None,
+    });
+    Log::prune(&store, "fraud-1", 4).unwrap_err();
+    assert_eq!(listed()[0], "fraud-1/log/00000000000000000003", "{:?}", listed());
+    store.heal();
+    Log::prune(&store, "fraud-1", 4).unwrap();
+    Log::prune(&store, "fraud-1", 4).unwrap();
+    assert_eq!(listed().len(), 7, "4 to 9, and the marker: {:?}", listed());
+    assert_eq!(Log::read(&store, "fraud-1").unwrap().next(), 10);
+}
+
+#[test]
+fn the_number_of_a_deleted_entry_is_nobodys() {
+    let (store, entries) = long();
+    Log::prune(&store, "fraud-1", 4).unwrap();
+    for k in 0..4_usize {
+        let before = k.checked_sub(1).map(|before| &entries[before]);
+        let late = append(k as u64, &complete(1, 99), before);
+        assert_eq!(late.send(&store), Verdict::Superseded, "entry {k}");
+    }
+    let whole = Log::read(&store, "fraud-1").unwrap();
+    assert_eq!((whole.first(), whole.next()), (4, 10), "stragglers are not read");
+    // Each of the two signs alone would do. First: what is behind it is another's, or nothing.
+    store.set_faults(|operation| match operation {
+        Operation::List(_) => Fault::Stale(usize::MAX),
+        _ => Fault::None,
+    });
+    for k in [1, 3] {
+        for straggler in 0..4 {
+            store.delete(&paths::log_entry("fraud-1", straggler)).unwrap();
+        }
+        let late = append(k, &complete(1, 98), Some(&entries[k as usize - 1]));
+        assert_eq!(late.send(&store), Verdict::Superseded, "entry {k}");
+    }
+    // Second: what is behind it landed once more, long after it was deleted.
+    store.heal();
+    let (behind, late) = (paths::log_entry("fraud-1", 2), paths::log_entry("fraud-1", 3));
+    [&behind, &late].into_iter().for_each(|path| store.delete(path).unwrap());
+    store.create(&behind, &entries[2].to_bytes()).unwrap();
+    let late = append(3, &complete(1, 97), Some(&entries[2]));
+    assert_eq!(late.send(&store), Verdict::Superseded);
+}
+
+#[test]
+fn a_list_that_shows_nothing_does_not_make_a_job_new() {
+    let (store, entries) = long();
+    Log::prune(&store, "fraud-1", 4).unwrap();
+    store.set_faults(|operation| match operation {
+        Operation::List(_) => Fault::Stale(usize::MAX),
+        _ => Fault::None,
+    });
+    let error = Log::read(&store, "fraud-1").unwrap_err().to_string();
+    assert!(error.contains("none is listed\nhint: "), "{error}");
+    let afresh = append(0, &begin(2, None, 1), None);
+    assert_eq!(afresh.send(&store), Verdict::Superseded);
+    // One that shows old entries is enough to find the others.
+    store.heal();
+    store.delete(&paths::log_entry("fraud-1", 0)).unwrap();
+    for missing in 0..6 {
+        store.set_faults(move |operation| match operation {
+            Operation::List(_) => Fault::Stale(missing),
+            _ => Fault::None,
+        });
+        assert_eq!(Log::read(&store, "fraud-1").unwrap().next(), entries.len() as u64, "{missing}");
+    }
+}
+
+#[test]
+fn whoever_cannot_look_around_sends_again() {
+    let (store, entries) = long();
+    let next = append(10, &complete_from(1, 10, 4), entries.last());
+    let mut looks = 2;
+    store.set_faults(move |operation| match operation {
+        Operation::Get(_) | Operation::List(_) if looks > 0 => {
+            looks -= 1;
+            Fault::Fail
+        }
+        _ => Fault::None,
+    });
+    assert_eq!(next.send(&store), Verdict::SendAgain);
+    assert_eq!(next.send(&store), Verdict::SendAgain);
+    assert_eq!(next.send(&store), Verdict::Ours);
+    assert_eq!(Log::read(&store, "fraud-1").unwrap().next(), 11);
+}
+
+#[test]
+fn a_log_stays_from_a_checkpoint_on_and_never_from_further_back() {
+    let mut history = History::from_entry(7);
+    assert!(history.push(&begin(2, Some(1), 9)).unwrap_err().contains("no checkpoint's"));
+    history.push(&complete_from(1, 3, 5)).unwrap();
+    assert_eq!((history.next(), history.first(), history.attempt()), (8, 5, 1));
+    for kept in [4, 9] {
+        let seen = history.push(&complete_from(1, 4, kept)).unwrap_err();
+        assert!(seen.contains(&format!("from entry {kept} on, and did from 5")), "{seen}");
+    }
+    history.push(&complete_from(1, 4, 8)).unwrap();
+    history.push(&begin(2, Some(3), 5)).unwrap();
+    assert_eq!(live(&history), [3]);
 }

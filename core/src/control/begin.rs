@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use thalweg_checkpoint::coordinator::{Config, Start};
-use thalweg_checkpoint::log::{Completed, VERSION};
+use thalweg_checkpoint::log::{Completed, Mark, VERSION};
 use thalweg_checkpoint::manifest::{
     self, CoreEntry, FileInfo, JobIdentity, Manifest, OperatorIdentity, StateIdentity,
 };
@@ -125,6 +125,8 @@ pub fn begin(
     let retained = history.retained(kept).into_iter();
     // What lies behind the restore point is void from now on.
     let retained = retained.filter(|it| from.is_none_or(|from| it.checkpoint <= from)).map(read);
+    let mut live: Vec<Completed> = history.live().collect();
+    live.retain(|it| from.is_some_and(|from| it.checkpoint <= from));
     let (attempt, term) = (history.attempt() + 1, history.term() + 1);
     let first_id = history.next_id();
     let start = Start {
@@ -134,6 +136,8 @@ pub fn begin(
         term,
         nonce,
         next_k: history.next() + 1,
+        first_k: history.first(),
+        live: live.into_iter().rev().collect(),
         next_id: first_id,
         newest: from,
         retained: retained.collect::<Result<_>>()?,
@@ -149,7 +153,8 @@ pub fn begin(
     let what = What::Attempt { from, first_id };
     let entry = Entry { version: VERSION, attempt, term, nonce, what };
     fail_point!("before-attempt-entry");
-    own(store, &Append::new(&job.id, history.next(), &entry))?;
+    let after = history.last().map(Mark::writer);
+    own(store, &Append::new(&job.id, history.next(), &entry, after))?;
     fail_point!("behind-attempt-entry");
     let coordinator = Coordinator::new(config, start);
     let keeper = Keeper::new(&job.id, attempt, coordinator, job.parallelism);
@@ -226,7 +231,7 @@ fn own(store: &dyn Store, append: &Append) -> Result<()> {
     for _ in 0..SENDINGS_MAX {
         match append.send(store) {
             Verdict::Ours => return Ok(()),
-            Verdict::Superseded => return Err(superseded(append.path())),
+            Verdict::Superseded => return Err(superseded(&append.path())),
             Verdict::SendAgain => {}
             Verdict::NotWritten(error) => refusal = Some(error),
         }

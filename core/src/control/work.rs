@@ -7,7 +7,9 @@ use thalweg_checkpoint::coordinator::Event;
 use thalweg_checkpoint::manifest::{FileInfo, Manifest};
 use thalweg_checkpoint::paths::{self, Pack};
 use thalweg_checkpoint::store::{Checked, checksum_of};
-use thalweg_checkpoint::{Append, Created, Entry, Store, StoreError, Verdict, What, fail_point};
+use thalweg_checkpoint::{
+    Append, Created, Entry, Log, Store, StoreError, Verdict, What, fail_point,
+};
 use thalweg_state::segment::{Block, SegmentHeader};
 
 use super::merge::{Merge, MergedFile};
@@ -126,6 +128,11 @@ pub enum Work {
     CopyManifest(Box<Manifest>),
     /// Delete these paths.
     Delete(Vec<String>),
+    /// Delete old entries of the log.
+    Prune {
+        /// The first that stays.
+        first: u64,
+    },
 }
 
 /// What came of it.
@@ -139,6 +146,8 @@ pub enum Done {
     Heard(Event),
     /// Readers have their copy of a manifest, or not: the log has it anyway.
     Copied(Result<(), StoreError>),
+    /// Old entries of the log are deleted, or not all of them.
+    Pruned(Result<(), StoreError>),
 }
 
 impl Done {
@@ -154,6 +163,7 @@ impl Done {
             Done::Copied(Err(error)) => {
                 Some(format!("a manifest is in the log only, without a copy: {error}"))
             }
+            Done::Pruned(Err(error)) => Some(format!("old entries of the log stay: {error}")),
             Done::Heard(Event::LogAnswer { k, verdict: Verdict::SendAgain }) => {
                 Some(format!("nobody knows whether log entry {k} is written: it is sent again"))
             }
@@ -165,7 +175,10 @@ impl Done {
 impl Work {
     /// Whether no checkpoint waits for it.
     pub fn can_wait(&self) -> bool {
-        matches!(self, Work::Merge(_) | Work::CopyManifest(_) | Work::Delete(_))
+        matches!(
+            self,
+            Work::Merge(_) | Work::CopyManifest(_) | Work::Delete(_) | Work::Prune { .. }
+        )
     }
 
     /// Does it; may block.
@@ -188,7 +201,8 @@ impl Work {
                 } else {
                     fail_point!("before-log-entry")
                 }
-                let verdict = Append::new(job, k, &entry).send(store);
+                // Behind its attempt's own entry a coordinator writes all by itself.
+                let verdict = Append::new(job, k, &entry, Some(entry.writer())).send(store);
                 if is_end {
                     fail_point!("behind-end-entry")
                 } else {
@@ -208,6 +222,10 @@ impl Work {
                 fail_point!("before-deletions");
                 let gone = paths.into_iter().filter(|path| store.delete(path).is_ok());
                 Done::Heard(Event::Deleted { paths: gone.collect() })
+            }
+            Work::Prune { first } => {
+                fail_point!("before-pruning");
+                Done::Pruned(Log::prune(store, job, first))
             }
         }
     }

@@ -27,8 +27,6 @@ pub(super) struct Told {
     pub(super) standing: Standing,
     pub(super) finished: bool,
     pub(super) new_bytes: u64,
-    /// See [`Shelf::gap`].
-    gap: Option<Bad>,
 }
 
 /// Where a checkpoint lies.
@@ -50,7 +48,7 @@ impl Context<'_> {
             }
             (named, id) => spot.checkpoint = named.or(id),
         }
-        let has_log = spot.root.join(paths::log_entry(&spot.job_id, 0)).exists();
+        let has_log = is_job(&spot.root.join(&spot.job_id));
         if has_log { self.by_the_log(&spot) } else { by_the_copy(&spot) }
     }
 
@@ -89,7 +87,7 @@ impl Context<'_> {
         let manifest = shelf.manifest(row)?;
         let (standing, new_bytes) = (row.standing, row.new_bytes);
         let finished = shelf.history.is_finished();
-        let told = Some(Told { standing, finished, new_bytes, gap: shelf.gap });
+        let told = Some(Told { standing, finished, new_bytes });
         Ok(Found { manifest, told, store: shelf.store })
     }
 }
@@ -100,14 +98,8 @@ impl Found {
         paths::metadata(&self.manifest.job.id, self.manifest.checkpoint)
     }
 
-    /// What is wrong with the log and with the manifest's copy.
-    pub(super) fn complaints(&self) -> Vec<Bad> {
-        let gap = self.told.as_ref().and_then(|told| told.gap.clone());
-        gap.into_iter().chain(self.copy_complaint()).collect()
-    }
-
     /// What is wrong with the manifest's copy; that it is missing is nothing wrong.
-    fn copy_complaint(&self) -> Option<Bad> {
+    pub(super) fn copy_complaint(&self) -> Option<Bad> {
         let path = self.copy_path();
         let what = match self.store.get(&path) {
             Ok(None) => return None,

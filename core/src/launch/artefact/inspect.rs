@@ -39,7 +39,7 @@ impl Context<'_> {
         let mut seen =
             examine(&found.store, manifest, Depth::Counted, &mut |bytes| reading.add(bytes));
         progress::clear();
-        seen.bad.extend(found.complaints());
+        seen.bad.extend(found.copy_complaint());
         let text = if which.shelf.json {
             object::of(&found, &seen, key_groups).to_string()
         } else {

@@ -104,12 +104,6 @@ impl Context<'_> {
                 let text = format!("{id}: none is complete; a restart begins at the beginning");
                 self.terminal.say(&text);
             }
-            if let Some(gap) = &shelf.gap {
-                let error = Error::new(Kind::Io, format!("cannot use the log entry {}", gap.path));
-                let error = error.with_source(gap.what.clone());
-                self.terminal.error(&error.with_hint("put it back from a copy of the store"));
-                failed = true;
-            }
         }
         Ok((shelves, failed))
     }

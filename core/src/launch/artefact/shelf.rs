@@ -1,17 +1,17 @@
 //! The checkpoints of one job as its log tells them.
 //!
-//! An entry of the log is never deleted, the files that it names are: which of them are there is
-//! looked up, and only those checkpoints are kept whole in memory.
+//! An entry of the log outlives the files that it names: which of them are there is looked up, and
+//! only those checkpoints are kept whole in memory.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use thalweg_checkpoint::log::Completed;
 use thalweg_checkpoint::{Entry, History, Kind, LocalStore, Log, Manifest, Store};
-use thalweg_checkpoint::{StoreError, What, paths};
+use thalweg_checkpoint::{What, paths};
 
 use super::clean;
-use crate::control::{Bad, refused};
+use crate::control::refused;
 use crate::{Error, Result};
 
 /// A job's checkpoints.
@@ -21,8 +21,6 @@ pub(super) struct Shelf {
     pub(super) history: History,
     /// Complete ones in the order of the log.
     pub(super) rows: Vec<Row>,
-    /// The entry at which the log ends although later ones are there.
-    pub(super) gap: Option<Bad>,
 }
 
 /// A complete checkpoint.
@@ -66,9 +64,10 @@ impl Shelf {
     /// The store, or a damaged entry.
     pub(super) fn read(root: &Path, job_id: &str) -> Result<Self> {
         let store = LocalStore::existing(root).map_err(refused)?;
-        let mut rows = Vec::new();
+        let mut rows: Vec<Row> = Vec::new();
         let mut before = BTreeSet::new();
         let history = Log::read_with(&store, job_id, &mut |k, entry: Entry| {
+            rows.retain(|row| row.k < k);
             if let What::Complete { manifest, .. } = entry.what {
                 let is_there = manifest
                     .all_files()
@@ -89,8 +88,7 @@ impl Shelf {
                 _ => row.standing,
             };
         }
-        let gap = gap(&store, job_id, history.next()).map_err(refused)?;
-        Ok(Self { store, job_id: job_id.to_owned(), history, rows, gap })
+        Ok(Self { store, job_id: job_id.to_owned(), history, rows })
     }
 
     /// The row of a checkpoint.
@@ -143,20 +141,6 @@ impl Shelf {
         jobs.sort_unstable();
         Ok(jobs)
     }
-}
-
-/// What is wrong if the log seems to end at entry `next` and does not.
-fn gap(store: &LocalStore, job_id: &str, next: u64) -> Result<Option<Bad>, StoreError> {
-    let later = store.list(&paths::log_prefix(job_id))?;
-    let later = later.iter().filter_map(|path| paths::parse_log_entry(job_id, path));
-    let later = later.filter(|k| *k > next).count();
-    let path = paths::log_entry(job_id, next);
-    // A job that runs may have written it meanwhile.
-    if later == 0 || store.size(&path)?.is_some() {
-        return Ok(None);
-    }
-    let what = format!("it is missing, and {later} later entries are there: they are not read");
-    Ok(Some(Bad { path, what }))
 }
 
 /// Whether a directory has a job's log.

@@ -17,7 +17,7 @@ impl Context<'_> {
         let mut seen = examine(&found.store, manifest, Depth::All, &mut |bytes| reading.add(bytes));
         let nanos = reading.nanos();
         progress::clear();
-        seen.bad.extend(found.complaints());
+        seen.bad.extend(found.copy_complaint());
         let exit = i32::from(!seen.bad.is_empty());
         let (checkpoint, job) = (manifest.checkpoint, super::clean(&manifest.job.name));
         if which.shelf.json {
