@@ -189,9 +189,28 @@ impl<T: 'static, U: 'static, S: 'static> Harness<T, U, S> {
     /// [`HarnessOptions::build_restartable`], or the job fails.
     pub fn restart(&mut self) {
         self.run();
+        self.begin_again();
+        self.run();
+    }
+
+    /// As [`Harness::restart`], but while there is work: the cut is made after so many turns of
+    /// every core. Returns how many records had come out by then.
+    #[cfg(test)]
+    pub(super) fn restart_amid(&mut self, turns: usize) -> usize {
+        for _ in 0..turns {
+            let mut stepped = self.workers.iter_mut().map(Worker::step);
+            let failed = stepped.find_map(Result::err);
+            assert!(failed.is_none(), "{failed:?}");
+        }
+        self.begin_again();
+        let arrived = self.arrived.records.borrow().len();
+        self.run();
+        arrived
+    }
+
+    fn begin_again(&mut self) {
         let again = self.again.as_mut().expect("only a restartable harness begins again");
         again.next(&mut self.workers).unwrap_or_else(|error| panic!("{}", error.report()));
-        self.run();
     }
 
     /// As [`Harness::push`], for the second input.
@@ -212,6 +231,12 @@ impl<T: 'static, U: 'static, S: 'static> Harness<T, U, S> {
     /// As [`Harness::idle`], for the second input.
     pub fn idle_second(&mut self) {
         self.second_event(0, Event::Idle(true));
+    }
+
+    /// As [`Harness::idle_on`], for the second input.
+    #[cfg(test)]
+    pub(super) fn idle_second_on(&mut self, channel: usize) {
+        self.second_event(channel, Event::Idle(true));
     }
 
     /// Ends the second input alone.

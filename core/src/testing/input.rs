@@ -1,6 +1,6 @@
 //! The source of a harness: what the test pushes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -59,7 +59,7 @@ impl<T: 'static> Source for Pushed<T> {
     }
     fn reader(self, splits: Vec<(u32, u64)>, _cx: SourceContext) -> Result<Reader<T>> {
         let (channel, state) = splits.first().copied().unwrap_or((0, ACTIVE));
-        Ok(Reader { queues: self.queues, channel, idle: state != ACTIVE })
+        Ok(Reader { queues: self.queues, channel, idle: state != ACTIVE, is_cut: Cell::new(false) })
     }
 }
 
@@ -67,6 +67,8 @@ struct Reader<T> {
     queues: Queues<T>,
     channel: u32,
     idle: bool,
+    /// Whether a cut was made. The job begins again from it, so what it read behind it were lost.
+    is_cut: Cell<bool>,
 }
 
 impl<T: 'static> Reader<T> {
@@ -89,7 +91,7 @@ impl<T: 'static> SourceReader for Reader<T> {
     }
 
     fn poll<O: SourceOutput<T>>(&mut self, out: &mut O) -> Result<SourceStatus> {
-        while !out.is_full() {
+        while !out.is_full() && !self.is_cut.get() {
             let event = self.queues[self.channel as usize].borrow_mut().pop_front();
             let Some(event) = event else {
                 return Ok(SourceStatus::Wait);
@@ -108,10 +110,11 @@ impl<T: 'static> SourceReader for Reader<T> {
                 Event::End => return Ok(SourceStatus::Finished),
             }
         }
-        Ok(SourceStatus::More)
+        Ok(if self.is_cut.get() { SourceStatus::Wait } else { SourceStatus::More })
     }
 
     fn snapshot(&self) -> Vec<(u32, u64)> {
+        self.is_cut.set(true);
         vec![(self.channel, if self.idle { IDLE } else { ACTIVE })]
     }
 }

@@ -42,7 +42,7 @@ impl<U: 'static> Sink<U> for Output<U> {
     }
     fn writer(self, cx: SinkContext) -> Result<Writer<U>> {
         let left = Cell::new(self.budget.unwrap_or(usize::MAX));
-        Ok(Writer { output: self, core: cx.core, left })
+        Ok(Writer { output: self, core: cx.core, left, is_cut: false })
     }
 }
 
@@ -51,11 +51,15 @@ pub(super) struct Writer<U> {
     core: Rc<Core>,
     /// Records that this turn may still bring.
     left: Cell<usize>,
+    /// Whether a cut was made. The job begins again from it, so what comes behind it comes again.
+    is_cut: bool,
 }
 
 impl<U: 'static> Writer<U> {
     fn change(&self, change: impl FnOnce(&mut CoreState)) -> Result<()> {
-        change(&mut self.output.arrived.cores.borrow_mut()[self.core.index()]);
+        if !self.is_cut {
+            change(&mut self.output.arrived.cores.borrow_mut()[self.core.index()]);
+        }
         Ok(())
     }
 }
@@ -68,7 +72,9 @@ impl<U: 'static> SinkWriter<U> for Writer<U> {
         Ok(true)
     }
     fn write(&mut self, record: U, stamp: Stamp) -> Result<()> {
-        self.output.arrived.records.borrow_mut().push((record, stamp.timestamp));
+        if !self.is_cut {
+            self.output.arrived.records.borrow_mut().push((record, stamp.timestamp));
+        }
         self.left.set(self.left.get().saturating_sub(1));
         if self.left.get() == 0 {
             self.core.pressure.set(true);
@@ -86,6 +92,7 @@ impl<U: 'static> SinkWriter<U> for Writer<U> {
         self.change(|core| core.idle = idle)
     }
     fn seal(&mut self, _checkpoint: u64) -> Result<Vec<()>> {
+        self.is_cut = true;
         Ok(Vec::new())
     }
     fn commit(&mut self, _committables: Vec<()>) -> Result<()> {

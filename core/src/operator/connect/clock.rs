@@ -179,19 +179,34 @@ mod tests {
         assert_eq!(clock.now(), MAX);
     }
 
-    #[test]
-    fn it_is_the_same_behind_a_restore() {
-        let mut clock = TwoInputClock::new();
-        clock.hear(0, 10);
-        clock.idle(1, true);
-        clock.idle(0, true);
+    fn restored(clock: &mut TwoInputClock) -> TwoInputClock {
         let mut cut = Snapshot::of_cut(1);
         clock.snapshot(&mut cut).unwrap();
         let mut restored = TwoInputClock::new();
         let mut snapshot = Snapshot::to_restore(1, cut.finish().unwrap());
         restored.snapshot(&mut snapshot).unwrap();
         snapshot.finish().unwrap();
+        restored
+    }
+
+    #[test]
+    fn it_is_the_same_behind_a_restore() {
+        let mut clock = TwoInputClock::new();
+        clock.hear(0, 10);
+        clock.idle(1, true);
+        clock.idle(0, true);
+        let mut restored = restored(&mut clock);
         assert!(restored.lags());
         assert_eq!((restored.now(), restored.take_idling()), (10, Some(true)));
+    }
+
+    #[test]
+    fn time_that_has_moved_lags_behind_a_restore_until_all_has_fired() {
+        let mut clock = TwoInputClock::new();
+        clock.hear(0, 10);
+        clock.hear(1, 7);
+        assert!(restored(&mut clock).lags());
+        clock.has_fired();
+        assert!(!restored(&mut clock).lags());
     }
 }

@@ -284,12 +284,16 @@ where
     fn consume(&mut self, page: &PageView<'_, B>, run: Run) -> Result<usize> {
         let (shared, input) = (&mut *self.half.shared.borrow_mut(), self.half.input);
         let (Shared { driver, clock, .. }, call) = (shared, self.call);
+        // Elements wait, and nobody behind hears of a time whose timers have yet to fire.
+        if clock.lags() {
+            return Ok(run.range.start);
+        }
         let mut taken = run.range.end;
         for index in run.range.clone() {
             let record = page.at(index);
             let watermark = run.watermark(record.head());
             let next = driver.operator.event.next();
-            if clock.lags() || driver.operator.core.pressure.get() {
+            if driver.operator.core.pressure.get() {
                 taken = index;
                 break;
             }

@@ -1,7 +1,10 @@
 //! Operators with two inputs, in every way of running them and begun again behind every event.
 
+mod amid;
+
 use std::time::Duration;
 
+use crate::operator::Chain;
 use crate::prelude::*;
 use crate::testing::{Harness, HarnessOptions};
 
@@ -98,12 +101,19 @@ impl KeyedBroadcastProcess<u64, (u64, u64), Rule> for Judge {
 
 fn judge(options: HarnessOptions) -> Harness<(u64, u64), Said, Rule> {
     options.build_two(|input: Stream<(u64, u64)>, rules: Stream<Rule>| {
-        input.key_by(|(key, _)| *key).connect(rules.broadcast()).process("judge", |states| Judge {
-            sum: states.value("sum"),
-            all: states.list("all"),
-            by_rest: states.map("by rest"),
-            limits: states.broadcast("limits"),
-        })
+        connected(input.key_by(|(key, _)| *key), rules)
+    })
+}
+
+fn connected(
+    input: KeyedStream<u64, (u64, u64)>,
+    rules: Stream<Rule>,
+) -> Stream<Said, impl Chain<Said>> {
+    input.connect(rules.broadcast()).process("judge", |states| Judge {
+        sum: states.value("sum"),
+        all: states.list("all"),
+        by_rest: states.map("by rest"),
+        limits: states.broadcast("limits"),
     })
 }
 
@@ -192,54 +202,6 @@ fn time_is_the_lower_one_of_both_inputs_unless_one_is_idle_or_ends() {
         assert_eq!((h.outputs(), h.output_watermark()), (vec![], 75), "{options:?}");
         h.watermark(90);
         assert_eq!(h.outputs(), [said("timer 90", 5, 2)]);
-    }
-}
-
-#[test]
-fn many_timers_fire_in_order_though_the_other_input_made_them_due() {
-    const KEYS: u64 = 300;
-    // More than a turn fires. Cold rows are fetched again for every turn, so each way has its
-    // turn instead of being tried with all options.
-    let ways = ["idle", "end", "watermark"].into_iter().cycle();
-    for (options, way) in HarnessOptions::matrix().into_iter().zip(ways) {
-        let mut h = judge(options.batched());
-        for key in 0..KEYS {
-            h.push((key * 7919 % KEYS, 9), 0);
-        }
-        h.watermark(50);
-        assert_eq!(h.outputs(), []);
-        match way {
-            "idle" => h.idle_second(),
-            "end" => h.end_second(),
-            _ => {
-                h.watermark_second(60);
-                h.push_second(Rule::Limit("late".to_owned(), 1), 70);
-            }
-        }
-        h.push((1, 0), 70);
-        let outputs = h.outputs();
-        let fired = outputs.iter().filter(|(what, ..)| what == "timer 10");
-        let fired: Vec<_> = fired.map(|(_, key, limits)| (*key, *limits)).collect();
-        let expected: Vec<_> = (0..KEYS).map(|key| (key, 0)).collect();
-        assert!(fired == expected, "{way} {options:?}: {} fired", fired.len());
-        assert_eq!(h.output_watermark(), 50);
-    }
-}
-
-#[test]
-fn a_restart_between_timers_fires_each_once() {
-    for cold in [false, true] {
-        let options = HarnessOptions::new().batched();
-        let mut h = judge(if cold { options.cold() } else { options });
-        (0..900).for_each(|key| h.push((key, 9), 0));
-        h.watermark(50);
-        h.restart();
-        h.idle_second();
-        h.restart();
-        let fired: Vec<_> = h.outputs().into_iter().map(|(_, key, _)| key).collect();
-        assert!(fired == (0..900).collect::<Vec<_>>(), "{} fired", fired.len());
-        h.end();
-        assert_eq!(h.outputs(), []);
     }
 }
 
