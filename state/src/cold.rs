@@ -5,6 +5,10 @@
 //! Until then whoever evicted its rows keeps them: an answer to a fetch may or may not show a run
 //! that is still on its way. Runs take effect in the order in which they are given, so the later
 //! of two wins, and a tombstone wins over whatever was there.
+//!
+//! Rows of a column with a time to live begin with their stamp. The tier may drop those that have
+//! expired, by the time that the core gave with the newest run that can be read and by no clock of
+//! its own: no reader is behind that time, so each would have found the row expired.
 
 mod error;
 mod fetch;
@@ -21,6 +25,8 @@ pub use memory::MemoryTier;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksOptions, RocksShared, RocksTier, Wake};
 pub use run::{Row, Run};
+
+use crate::ttl::Ttl;
 
 /// A state's column on one core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,19 +59,22 @@ pub enum Answer {
 /// other. After [`Answer::Failed`] nothing that was outstanding is answered any more, and whatever
 /// is given later fails with the same error.
 pub trait ColdTier {
-    /// The column of the state of this name, made if it is new. Comes before its first row.
+    /// The column of the state of this name, made if it is new. Comes before its first row. With
+    /// `ttl` each of its rows begins with a [stamp](crate::ttl::put_stamp), and goes by itself some
+    /// time after it has expired.
     ///
     /// # Errors
     /// The column cannot be made.
-    fn column(&mut self, name: &str) -> Result<ColumnId, ColdError>;
+    fn column(&mut self, name: &str, ttl: Option<Ttl>) -> Result<ColumnId, ColdError>;
 
     /// An empty run; with the memory of one that was stored, where there is one.
     fn run(&mut self, id: u64, column: ColumnId) -> Run {
         Run::new(id, column)
     }
 
-    /// Hands a run over; it is sorted off the core.
-    fn store(&mut self, run: Run);
+    /// Hands a run over; it is sorted off the core. `now_ms` is the core's time: once the run can
+    /// be read, rows of all columns that have expired by then may go.
+    fn store(&mut self, run: Run, now_ms: i64);
 
     /// Asks for the rows of some keys.
     fn fetch(&mut self, fetch: Fetch);

@@ -76,6 +76,14 @@ impl Ttl {
         self.update != UpdateType::Disabled && self.expires_at(last_access_ms) <= now_ms
     }
 
+    /// Tells whether a stored row, which begins with its stamp, is expired at `now_ms`.
+    ///
+    /// One without a stamp is not: it is damaged, and its reader says so.
+    #[inline]
+    pub fn is_over(&self, row: &[u8], now_ms: i64) -> bool {
+        split_stamp(row).is_some_and(|(accessed, _)| self.is_expired(accessed, now_ms))
+    }
+
     /// Tells whether a value that is still stored is returned at `now_ms`.
     #[inline]
     pub fn is_visible(&self, last_access_ms: i64, now_ms: i64) -> bool {
@@ -97,6 +105,19 @@ impl Ttl {
     pub fn after_write(&self, now_ms: i64) -> i64 {
         now_ms
     }
+}
+
+/// Puts the stamp of a row in front of its bytes.
+#[inline]
+pub fn put_stamp(last_access_ms: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&last_access_ms.to_le_bytes());
+}
+
+/// Takes the stamp off the front of a row; `None`: it is too short for one.
+#[inline]
+pub fn split_stamp(row: &[u8]) -> Option<(i64, &[u8])> {
+    let (stamp, row) = row.split_first_chunk()?;
+    Some((i64::from_le_bytes(*stamp), row))
 }
 
 #[cfg(test)]
@@ -145,6 +166,17 @@ mod tests {
         assert_eq!(read.after_read(0, 5), 5);
         assert_eq!(read.after_read(0, 10), 0);
         assert_eq!(write.after_write(7), 7);
+    }
+
+    #[test]
+    fn a_stored_row_is_over_by_the_stamp_in_front_of_it() {
+        let mut row = Vec::new();
+        put_stamp(-3, &mut row);
+        row.extend_from_slice(b"value");
+        assert_eq!(split_stamp(&row), Some((-3, &b"value"[..])));
+        assert!(!Ttl::new(10).is_over(&row, 6));
+        assert!(Ttl::new(10).is_over(&row, 7));
+        assert!(!Ttl::new(10).is_over(&row[..7], i64::MAX));
     }
 
     #[test]

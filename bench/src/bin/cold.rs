@@ -128,14 +128,14 @@ impl<'a> Driver<'a> {
         let core = std::thread::current();
         let wake = Arc::new(move || core.unpark());
         let mut tier = RocksTier::open(path, &shared, &options, wake)?;
-        let column = tier.column("bench")?;
+        let column = tier.column("bench", None)?;
         let mut driver = Self { load, arguments, tier, column, random: Random(1), next: 0 };
         for first in (0..load.keys).step_by(LOAD_ROWS as usize) {
             driver.next += 1;
             let mut run = driver.tier.run(driver.next, column);
             let rows = first..(first + LOAD_ROWS).min(load.keys);
             rows.for_each(|index| run.push(&load.key(index), Some(&load.value(index))));
-            driver.tier.store(run);
+            driver.tier.store(run, 0);
             driver.wait()?;
         }
         Ok(driver)
@@ -169,7 +169,7 @@ impl<'a> Driver<'a> {
             if run.len() >= self.arguments.run || (ends && under_way == 0 && !run.is_empty()) {
                 self.next += 1;
                 let full = std::mem::replace(&mut run, self.tier.run(self.next, self.column));
-                self.tier.store(full);
+                self.tier.store(full, 0);
             }
             while !ends && self.tier.backlog_bytes() < BACKLOG_BYTES_MAX {
                 let Some(fetch) = fetches.pop() else { break };

@@ -269,7 +269,7 @@ const STATE: &[Key] = &[
         "state.ttl-compaction",
         Flag,
         "true",
-        Effect::Nothing("expired state leaves memory by itself, and the disk when its key is read"),
+        Effect::Nothing("expired values always leave memory and disk by themselves"),
         "Accepted for configurations that come from Flink.",
         &[flink("state.backend.rocksdb.ttl.compaction.filter.enabled")],
     ),

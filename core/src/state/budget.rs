@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use thalweg_state::Room;
 use thalweg_state::cold::{Answer, ColdError, ColdTier, ColumnId, Fetch, MemoryTier, Rows, Run};
+use thalweg_state::{Room, Ttl};
 
 use crate::error::Kind;
 use crate::metrics::StateMetrics;
@@ -232,8 +232,8 @@ impl Budget {
     }
 
     /// The column of a state, by a name that is unique on the core; opens the cold tier if it is
-    /// the first.
-    pub(crate) fn column(&self, core: usize, name: &str) -> Result<ColumnId> {
+    /// the first. With `ttl` its rows begin with a stamp and expire by themselves.
+    pub(crate) fn column(&self, core: usize, name: &str, ttl: Option<Ttl>) -> Result<ColumnId> {
         let mut tier = self.tier.borrow_mut();
         if tier.is_none() {
             let open = self.memory.borrow().tier.clone();
@@ -242,7 +242,7 @@ impl Budget {
             self.cold.set(true);
         }
         let tier = tier.as_mut().expect("the cold tier is open");
-        let id = tier.column(name).map_err(failed)?;
+        let id = tier.column(name, ttl).map_err(failed)?;
         let mut columns = self.columns.borrow_mut();
         assert!(columns.iter().all(|column| column.id != id), "two states are named {name}");
         columns.push(Column { id, inbox: Vec::new() });
@@ -266,10 +266,10 @@ impl Budget {
         self.tier(|tier| tier.run(id, column))
     }
 
-    /// Hands a run over.
-    pub(crate) fn store(&self, run: Run) {
+    /// Hands a run over at the core's time `now_ms`.
+    pub(crate) fn store(&self, run: Run, now_ms: i64) {
         self.runs.borrow_mut().push((run.id, run.column));
-        self.tier(|tier| tier.store(run));
+        self.tier(|tier| tier.store(run, now_ms));
     }
 
     /// A fetch without keys.

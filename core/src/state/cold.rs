@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use thalweg_state::cold::{Answer, ColumnId, Fetch, Rows, Run};
 use thalweg_state::table::{Made, RUNS_MAX};
-use thalweg_state::{Encoder, Key, KeyRef, Room, Table};
+use thalweg_state::{Encoder, Key, KeyRef, Room, Table, Ttl};
 
 use super::encoding::Row;
 use crate::Result;
@@ -64,9 +64,9 @@ pub(crate) struct Cold<K: Key> {
 
 impl<K: Key> Cold<K> {
     /// The cold side of the state `name`, a name of its own on this core; opens the cold tier if it
-    /// is the first.
-    pub(crate) fn new(core: &Rc<Core>, name: &str) -> Result<Self> {
-        let column = core.budget.column(core.index(), name)?;
+    /// is the first, which drops rows that have expired by `ttl`.
+    pub(crate) fn new(core: &Rc<Core>, name: &str, ttl: Option<Ttl>) -> Result<Self> {
+        let column = core.budget.column(core.index(), name, ttl)?;
         // There are never many, and they had better not take the memory of rows.
         let mut ghosts = Table::default();
         ghosts.set_room(Rc::new(Room::none()));

@@ -2,6 +2,7 @@
 
 use thalweg_state::key::split_prefixed;
 use thalweg_state::macros::fingerprint;
+use thalweg_state::ttl::{put_stamp, split_stamp};
 use thalweg_state::{CodecError, Encoder, Key, State};
 
 use crate::error::Kind;
@@ -59,12 +60,12 @@ impl<V: Row> Row for Stamped<V> {
         self.row.prefetch();
     }
     fn encode(&self, encoder: &mut Encoder, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.extend_from_slice(&self.accessed.to_le_bytes());
+        put_stamp(self.accessed, out);
         self.row.encode(encoder, out)
     }
     fn decode(bytes: &[u8]) -> Result<Self> {
-        let (accessed, row) = bytes.split_first_chunk().ok_or_else(cut_short)?;
-        Ok(Self { accessed: i64::from_le_bytes(*accessed), row: V::decode(row)? })
+        let (accessed, row) = split_stamp(bytes).ok_or_else(cut_short)?;
+        Ok(Self { accessed, row: V::decode(row)? })
     }
 }
 

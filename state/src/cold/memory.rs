@@ -2,20 +2,26 @@
 //!
 //! Work is done when the core polls, after a number of polls that the seed decides. A run may show
 //! in fetches before it is answered and a fetch may be answered long after it has read, as with
-//! threads: whoever relies on either order fails with some seed.
+//! threads: whoever relies on either order fails with some seed. Expired rows are dropped behind
+//! some runs, as by a compaction.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Answer, ColdError, ColdTier, ColumnId, Fetch, Rows, Run};
+use crate::ttl::Ttl;
 
 /// Polls that a piece of work may take at the most.
 const POLLS_MAX: u64 = 4;
 
+/// Expired rows are dropped behind each run whose number is a multiple of this.
+const RUNS_PER_COMPACTION: u64 = 3;
+
 /// Cold rows in memory.
 #[derive(Debug)]
 pub struct MemoryTier {
-    columns: Vec<(String, BTreeMap<Vec<u8>, Vec<u8>>)>,
-    runs: VecDeque<Run>,
+    columns: Vec<Column>,
+    /// Each with the time at which it was given.
+    runs: VecDeque<(Run, i64)>,
     fetches: VecDeque<Fetch>,
     /// What the first run and the first fetch still wait for.
     storing: Work<()>,
@@ -23,6 +29,13 @@ pub struct MemoryTier {
     random: u64,
     fails: Option<ColdError>,
     failed: bool,
+}
+
+#[derive(Debug)]
+struct Column {
+    name: String,
+    ttl: Option<Ttl>,
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// A piece of work in two steps: it takes effect, then it is answered.
@@ -57,7 +70,7 @@ impl MemoryTier {
 
     /// How many keys have a row, in all columns.
     pub fn len(&self) -> usize {
-        self.columns.iter().map(|(_, rows)| rows.len()).sum()
+        self.columns.iter().map(|column| column.rows.len()).sum()
     }
 
     /// Whether no key has a row.
@@ -66,7 +79,7 @@ impl MemoryTier {
     }
 
     fn rows(&self, column: ColumnId) -> &BTreeMap<Vec<u8>, Vec<u8>> {
-        &self.columns[column.0 as usize].1
+        &self.columns[column.0 as usize].rows
     }
 
     /// Polls until the next step of a piece of work (splitmix64).
@@ -79,26 +92,38 @@ impl MemoryTier {
     }
 
     fn step_run(&mut self) -> Option<Answer> {
-        let run = self.runs.front()?;
+        let (run, now_ms) = self.runs.front()?;
         if let Some(polls) = self.storing.polls.checked_sub(1) {
             self.storing.polls = polls;
             return None;
         }
-        let (id, column) = (run.id, run.column);
+        let (id, column, now_ms) = (run.id, run.column, *now_ms);
         if self.storing.done.take().is_some() {
             self.runs.pop_front();
             self.storing.polls = self.delay();
             return Some(Answer::Stored { run: id });
         }
-        let rows = &mut self.columns[column.0 as usize].1;
+        let rows = &mut self.columns[column.0 as usize].rows;
         for (key, value) in run.rows() {
             match value {
                 Some(value) => rows.insert(key.to_vec(), value.to_vec()),
                 None => rows.remove(key),
             };
         }
+        if id.is_multiple_of(RUNS_PER_COMPACTION) {
+            self.compact(now_ms);
+        }
         self.storing = Work { polls: self.delay(), done: Some(()) };
         None
+    }
+
+    /// Drops what has expired.
+    fn compact(&mut self, now_ms: i64) {
+        for Column { ttl, rows, .. } in &mut self.columns {
+            if let Some(ttl) = ttl {
+                rows.retain(|_, row| !ttl.is_over(row, now_ms));
+            }
+        }
     }
 
     fn step_fetch(&mut self) -> Option<Answer> {
@@ -114,7 +139,7 @@ impl MemoryTier {
         }
         let fetch = self.fetches.front_mut()?;
         let mut rows = fetch.take_rows();
-        let stored = &self.columns[fetch.column.0 as usize].1;
+        let stored = &self.columns[fetch.column.0 as usize].rows;
         for (index, key) in fetch.keys().enumerate() {
             if let Some(value) = stored.get(key) {
                 rows.set(index, value);
@@ -126,19 +151,19 @@ impl MemoryTier {
 }
 
 impl ColdTier for MemoryTier {
-    fn column(&mut self, name: &str) -> Result<ColumnId, ColdError> {
-        let known = self.columns.iter().position(|(column, _)| column == name);
+    fn column(&mut self, name: &str, ttl: Option<Ttl>) -> Result<ColumnId, ColdError> {
+        let known = self.columns.iter().position(|column| column.name == name);
         let index = known.unwrap_or_else(|| {
-            self.columns.push((name.to_owned(), BTreeMap::new()));
+            self.columns.push(Column { name: name.to_owned(), ttl, rows: BTreeMap::new() });
             self.columns.len() - 1
         });
         Ok(ColumnId(index as u32))
     }
 
-    fn store(&mut self, run: Run) {
+    fn store(&mut self, run: Run, now_ms: i64) {
         assert!((run.column.0 as usize) < self.columns.len(), "no {:?}", run.column);
         match self.fails {
-            None => self.runs.push_back(run),
+            None => self.runs.push_back((run, now_ms)),
             Some(_) => self.failed = true,
         }
     }
@@ -168,11 +193,11 @@ impl ColdTier for MemoryTier {
     }
 
     fn backlog_bytes(&self) -> usize {
-        self.runs.iter().map(Run::bytes).sum()
+        self.runs.iter().map(|(run, _)| run.bytes()).sum()
     }
 
     fn buffer_bytes(&self) -> usize {
-        let runs = self.runs.iter().map(Run::capacity_bytes);
+        let runs = self.runs.iter().map(|(run, _)| run.capacity_bytes());
         runs.chain(self.fetches.iter().map(Fetch::capacity_bytes)).sum()
     }
 

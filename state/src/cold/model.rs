@@ -9,6 +9,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use proptest::prelude::*;
 
 use super::{Answer, ColdError, ColdTier, ColumnId, Fetch, MemoryTier, Rows};
+use crate::ttl::Ttl;
 
 const COLUMNS: usize = 3;
 
@@ -70,8 +71,8 @@ type Hasher = BuildHasherDefault<DefaultHasher>;
 /// Drives a tier through the steps, then until nothing is outstanding, and reads all that is there.
 pub(super) fn drive(tier: &mut dyn ColdTier, steps: &[Step]) {
     let columns =
-        (0..COLUMNS).map(|i| tier.column(&format!("state {i}")).expect("a column")).collect();
-    assert_eq!(tier.column("state 1").expect("a column"), ColumnId(1));
+        (0..COLUMNS).map(|i| tier.column(&format!("state {i}"), None).expect("a column")).collect();
+    assert_eq!(tier.column("state 1", None).expect("a column"), ColumnId(1));
     let mut driver = Driver {
         tier,
         columns,
@@ -106,7 +107,7 @@ impl Driver<'_> {
         let before = self.tier.backlog_bytes();
         rows.iter().for_each(|(key, value)| run.push(key, value.as_deref()));
         let bytes = run.bytes();
-        self.tier.store(run);
+        self.tier.store(run, 0);
         assert_eq!(self.tier.backlog_bytes(), before + bytes);
         for (_, fetched, keys, seen) in &mut self.fetches {
             for (key, seen) in keys.iter().zip(seen).filter(|_| *fetched == column) {
@@ -198,8 +199,8 @@ proptest! {
 fn one_seed_always_takes_the_same_course() {
     let course = |seed: u64| -> Vec<bool> {
         let mut tier = MemoryTier::new(seed);
-        let column = tier.column("state").unwrap();
-        (0..50).for_each(|id| tier.store(tier_run(id, column)));
+        let column = tier.column("state", None).unwrap();
+        (0..50).for_each(|id| tier.store(tier_run(id, column), 0));
         (0..300).map(|_| tier.poll().is_some()).collect()
     };
     assert_eq!(course(7), course(7));
@@ -207,10 +208,28 @@ fn one_seed_always_takes_the_same_course() {
 }
 
 #[test]
+fn the_tier_in_memory_drops_what_has_expired_behind_some_runs() {
+    let mut tier = MemoryTier::new(1);
+    let column = tier.column("state", Some(Ttl::new(100))).unwrap();
+    let other = tier.column("for ever", None).unwrap();
+    let mut left = Vec::new();
+    for (id, column, stamp, now) in
+        [(1, column, 0, 100), (2, other, 0, 100), (3, column, 1, 100), (6, other, 0, 101)]
+    {
+        let mut run = tier.run(id, column);
+        run.push(&id.to_be_bytes(), Some(&i64::to_le_bytes(stamp)));
+        tier.store(run, now);
+        while tier.wait().is_some() {}
+        left.push(tier.len());
+    }
+    assert_eq!(left, [1, 2, 2, 2]);
+}
+
+#[test]
 fn a_tier_that_failed_answers_with_its_error_only() {
     let mut tier = MemoryTier::new(1);
-    let column = tier.column("state").unwrap();
-    tier.store(tier_run(1, column));
+    let column = tier.column("state", None).unwrap();
+    tier.store(tier_run(1, column), 0);
     tier.fail(ColdError::new("no space left"));
     assert!(tier.busy());
     assert!(matches!(tier.poll(), Some(Answer::Failed(_))));

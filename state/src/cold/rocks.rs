@@ -5,6 +5,7 @@
 //! tier is opened and removed when it is dropped, so nothing in it has to survive a crash and
 //! nothing is written twice. It belongs to one tier at a time, which RocksDB's lock sees to.
 
+mod expiry;
 mod fault;
 mod options;
 mod side;
@@ -20,6 +21,8 @@ use crossbeam::channel::{Receiver, TryRecvError, bounded, unbounded};
 pub use options::{RocksOptions, RocksShared};
 
 use super::{Answer, ColdError, ColdTier, ColumnId, Fetch, Rows, Run};
+use crate::ttl::Ttl;
+use expiry::RunClock;
 use side::{Manner, Side};
 use store::{Reader, Store, Writer};
 
@@ -34,7 +37,8 @@ pub struct RocksTier {
     store: Arc<Store>,
     /// The column families, by the number of their column.
     columns: Vec<Arc<str>>,
-    writer: Side<(Arc<str>, Run)>,
+    clock: Arc<RunClock>,
+    writer: Side<(Arc<str>, Run, i64)>,
     reader: Side<(Arc<str>, Fetch)>,
     done: Receiver<Done>,
     outstanding: usize,
@@ -75,7 +79,8 @@ impl RocksTier {
         let (answers, done) = unbounded();
         let (opened, store) = bounded(1);
         let (path, cache) = (directory.to_owned(), shared.clone());
-        let tuning = options.clone();
+        let (tuning, clock) = (options.clone(), Arc::new(RunClock::new()));
+        let moved = Arc::clone(&clock);
         // Opened by the writer's own thread: RocksDB's threads inherit where and how that one runs,
         // and the core's thread is pinned.
         let start = move || {
@@ -83,9 +88,11 @@ impl RocksTier {
             let writer = store.as_ref().ok().map(|store| Writer::new(Arc::clone(store)));
             let _ = opened.send(store);
             let mut writer = writer?;
-            Some(move |(column, mut run): (Arc<str>, Run)| {
+            Some(move |(column, mut run, now_ms): (Arc<str>, Run, i64)| {
                 let (id, bytes) = (run.id, run.bytes());
-                writer.write(&column, &mut run).map(|()| Done::Stored { id, bytes, run })
+                writer.write(&column, &mut run)?;
+                moved.set(now_ms);
+                Ok(Done::Stored { id, bytes, run })
             })
         };
         let manner = |work: &str, nice: i32| Manner {
@@ -109,6 +116,7 @@ impl RocksTier {
         Ok(Self {
             store,
             columns: Vec::new(),
+            clock,
             writer,
             reader,
             done,
@@ -119,6 +127,12 @@ impl RocksTier {
             failed: None,
             unanswered: false,
         })
+    }
+
+    /// Rewrites all files of a column, as RocksDB does by and by.
+    #[cfg(test)]
+    fn compact(&self, column: ColumnId) {
+        self.store.compact(&self.columns[column.0 as usize]);
     }
 
     fn fail(&mut self, error: ColdError) -> Answer {
@@ -154,13 +168,13 @@ impl RocksTier {
 }
 
 impl ColdTier for RocksTier {
-    fn column(&mut self, name: &str) -> Result<ColumnId, ColdError> {
+    fn column(&mut self, name: &str, ttl: Option<Ttl>) -> Result<ColumnId, ColdError> {
         // A name of RocksDB's own must not be hit.
         let family = format!("state {name}");
         if let Some(index) = self.columns.iter().position(|column| **column == *family) {
             return Ok(ColumnId(index as u32));
         }
-        self.store.create_column(&family)?;
+        self.store.create_column(&family, ttl, &self.clock)?;
         self.columns.push(family.into());
         Ok(ColumnId(self.columns.len() as u32 - 1))
     }
@@ -175,12 +189,12 @@ impl ColdTier for RocksTier {
         }
     }
 
-    fn store(&mut self, run: Run) {
+    fn store(&mut self, run: Run, now_ms: i64) {
         if let Some(column) = self.admit(run.column) {
             self.outstanding += 1;
             self.backlog_bytes += run.bytes();
             self.given_bytes += run.capacity_bytes();
-            self.writer.order((column, run));
+            self.writer.order((column, run, now_ms));
         }
     }
 

@@ -259,7 +259,7 @@ impl<K: Key> Cold<K> {
         let sent = Sent { id: run.id, left: hashes.len(), hashes, rows };
         let before = self.sent[usize::from(number) - 1].replace(sent);
         debug_assert!(before.is_none(), "run {number} was under way");
-        self.core.budget.store(run);
+        self.core.budget.store(run, self.core.wall_millis());
     }
 
     /// A run has arrived: its rows may leave.

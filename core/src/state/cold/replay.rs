@@ -34,7 +34,7 @@ impl<K: Key> Cold<K> {
     fn send_replayed(&mut self) {
         if let Some(run) = self.replaying.take() {
             self.core.budget.counts.evicted.add(run.len() as u64);
-            self.core.budget.store(run);
+            self.core.budget.store(run, self.core.wall_millis());
         }
     }
 

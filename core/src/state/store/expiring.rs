@@ -51,6 +51,15 @@ impl<K: Key, V: Row> Store<K, V> {
         }
     }
 
+    /// The time to live of rows that may go by themselves when it is over. Not of those that hang
+    /// together: others tell how many there are, or where the next one is.
+    pub(super) fn lone_ttl(&self) -> Option<Ttl> {
+        match &self.rows {
+            Rows::Expiring(rows) if !rows.hang_together => Some(rows.ttl),
+            _ => None,
+        }
+    }
+
     /// When a whole round of sweeping wants to begin or go on.
     pub(crate) fn round_at(&self) -> i64 {
         match &self.rows {

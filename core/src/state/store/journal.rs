@@ -48,7 +48,7 @@ impl<K: Key, V: Row> Journalled for Store<K, V> {
         with_table!(&mut self.rows, table => table.expect(rows));
         let overflows = self.core.budget.overflows();
         if overflows && self.cold.is_none() {
-            self.cold = Some(Box::new(Cold::new(&self.core, &self.column.name)?));
+            self.cold = Some(Box::new(Cold::new(&self.core, &self.column.name, self.lone_ttl())?));
         }
         for op in block.ops() {
             let (place, cold) = (self.places.row, self.cold.as_deref_mut());

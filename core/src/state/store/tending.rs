@@ -86,7 +86,7 @@ impl<K: Key, V: Row> ColdState for Store<K, V> {
             return Ok(false);
         }
         if self.cold.is_none() {
-            self.cold = Some(Box::new(Cold::new(&self.core, &self.column.name)?));
+            self.cold = Some(Box::new(Cold::new(&self.core, &self.column.name, self.lone_ttl())?));
         }
         match &mut self.cold {
             None => Ok(false),

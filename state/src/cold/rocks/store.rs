@@ -13,8 +13,10 @@ use rocksdb::{
 };
 
 use super::super::{ColdError, Fetch, Rows, Run, run::prefix};
+use super::expiry::{RunClock, let_expire};
 use super::fault::fault;
 use super::options::{RocksOptions, RocksShared, column_options, database_options};
+use crate::ttl::Ttl;
 
 /// Keys that are read at once: each may pin a block.
 const KEYS_MAX: usize = 256;
@@ -56,9 +58,26 @@ impl Store {
         opened.map_err(open)
     }
 
-    pub(super) fn create_column(&self, family: &str) -> Result<(), ColdError> {
+    /// Makes a column; `clock` says which of its rows have expired, if they can.
+    pub(super) fn create_column(
+        &self,
+        family: &str,
+        ttl: Option<Ttl>,
+        clock: &Arc<RunClock>,
+    ) -> Result<(), ColdError> {
+        let mut column = self.column.clone();
+        if let Some(ttl) = ttl {
+            let_expire(&mut column, ttl, clock);
+        }
         let failed = |error: Error| self.fault("make a column of cold state in", &error);
-        self.database.create_cf(family, &self.column).map_err(failed)
+        self.database.create_cf(family, &column).map_err(failed)
+    }
+
+    /// Rewrites all files of a column.
+    #[cfg(test)]
+    pub(super) fn compact(&self, family: &str) {
+        let column = self.family(family).expect("a column that was made");
+        self.database.compact_range_cf(&column, None::<&[u8]>, None::<&[u8]>);
     }
 
     /// Reads one row.

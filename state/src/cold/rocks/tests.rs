@@ -1,5 +1,7 @@
 //! The cold tier on disk: against the model, and when things go wrong.
 
+mod expiry;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -58,10 +60,10 @@ proptest! {
 fn rows_are_found_when_they_have_left_memory() {
     let directory = directory();
     let mut tier = open(&directory, 64 << 10).unwrap();
-    let column = tier.column("state").unwrap();
+    let column = tier.column("state", None).unwrap();
     for id in 1..=20 {
         let run = run(&mut tier, id, column, 3_000);
-        tier.store(run);
+        tier.store(run, 0);
     }
     while tier.busy() {
         assert!(matches!(answer(&mut tier), Answer::Stored { .. }));
@@ -79,10 +81,10 @@ fn rows_are_found_when_they_have_left_memory() {
 #[test]
 fn columns_are_apart_whatever_their_names() {
     let mut tier = open(&directory(), 1 << 20).unwrap();
-    let columns = ["default", "", "state default"].map(|name| tier.column(name).unwrap());
+    let columns = ["default", "", "state default"].map(|name| tier.column(name, None).unwrap());
     for (id, column) in columns.into_iter().enumerate() {
         let run = run(&mut tier, id as u64, column, 1);
-        tier.store(run);
+        tier.store(run, 0);
         assert!(matches!(answer(&mut tier), Answer::Stored { .. }));
     }
     for (id, column) in columns.into_iter().enumerate() {
@@ -94,14 +96,14 @@ fn columns_are_apart_whatever_their_names() {
 fn a_directory_is_emptied_first_and_is_not_shared() {
     let directory = directory();
     let mut first = open(&directory, 1 << 20).unwrap();
-    let column = first.column("state").unwrap();
+    let column = first.column("state", None).unwrap();
     let error = open(&directory, 1 << 20).err().unwrap();
     assert!(error.what.contains(directory.to_str().unwrap()), "{error}");
     assert!(error.hint.unwrap().contains("another process"));
     assert_eq!(first.get(column, b"key").unwrap(), None);
     // Left behind by a process that was killed.
     let run = run(&mut first, 1, column, 1);
-    first.store(run);
+    first.store(run, 0);
     assert!(matches!(answer(&mut first), Answer::Stored { .. }));
     let left = directory.with_extension("left");
     std::fs::create_dir(&left).unwrap();
@@ -111,7 +113,7 @@ fn a_directory_is_emptied_first_and_is_not_shared() {
     }
     std::fs::write(left.join("notes.txt"), "not ours").unwrap();
     let mut second = open(&left, 1 << 20).unwrap();
-    let column = second.column("state").unwrap();
+    let column = second.column("state", None).unwrap();
     assert_eq!(second.get(column, &[0; 8]).unwrap(), None);
     drop((first, second));
     assert!(!directory.exists() && left.join("notes.txt").exists());
@@ -140,13 +142,13 @@ fn a_file_that_cannot_be_written_ends_the_tier() {
     let options = RocksOptions { memtable_bytes: 64 << 10, ..RocksOptions::default() };
     let shared = RocksShared::new(1 << 20);
     let mut tier = RocksTier::open(&directory, &shared, &options, wake).unwrap();
-    let column = tier.column("state").unwrap();
+    let column = tier.column("state", None).unwrap();
     std::fs::remove_dir_all(&directory).unwrap();
     let mut id = 0;
     let error = loop {
         id += 1;
         let run = run(&mut tier, id, column, 2_000);
-        tier.store(run);
+        tier.store(run, 0);
         if let Answer::Failed(error) = answer(&mut tier) {
             break error;
         }
@@ -178,10 +180,10 @@ fn a_panic_of_a_thread_is_an_answer() {
 fn a_tier_that_is_dropped_with_work_left_ends_soon_and_cleans_up() {
     let directory = directory();
     let mut tier = open(&directory, 1 << 20).unwrap();
-    let column = tier.column("state").unwrap();
+    let column = tier.column("state", None).unwrap();
     for id in 0..1_000 {
         let run = run(&mut tier, id, column, 1_000);
-        tier.store(run);
+        tier.store(run, 0);
         tier.fetch(Fetch::new(id, column));
     }
     assert!(tier.backlog_bytes() > 0);
