@@ -85,6 +85,7 @@ pub fn keep(mut options: RunOptions, directory: &Path, interval: Option<Duration
             ..coordinator::Config::default()
         },
         restarts: Strategy::None,
+        poison: None,
         from: RestartFrom::Newest,
         retain_on_cancel: false,
     });

@@ -1,11 +1,13 @@
 //! A job and its arguments; planning one, and running one in the caller's thread.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::Result;
 use crate::config::NetworkConfig;
 use crate::dataflow::{Dataflow, Environment, Flow, Mode};
 use crate::graph::JobGraph;
+use crate::runtime::poison::Warden;
 use crate::runtime::{Core, Link, Restores, Worker};
 use crate::sink::Place;
 use crate::time::{Clock, MachineClock};
@@ -82,6 +84,11 @@ impl Planned {
         Ok(Self { graph, places: flow.take_places() })
     }
 
+    /// Adds a place that is written to apart from the job's sinks.
+    pub(crate) fn add_place(&mut self, place: Box<dyn Place>) {
+        self.places.push(place);
+    }
+
     /// Lets the sinks prepare the places that they write to, once all of them may.
     pub(crate) fn prepare(&self) -> Result<()> {
         self.places.iter().try_for_each(|place| place.vacant())?;
@@ -110,6 +117,10 @@ pub(crate) fn build(
 ) -> Result<(Worker, JobGraph)> {
     core.budget.bound(&env.memory);
     core.journal.set(env.checkpoints);
+    if let Some(ledger) = &env.poison {
+        let warden = Warden::new(Arc::clone(ledger), core.index(), env.attempt);
+        core.set_warden(warden);
+    }
     let flow = Flow::new(Mode::Run, core, env);
     job(&Dataflow { flow: Rc::clone(&flow) }, args)?;
     let graph = flow.graph.borrow().clone();

@@ -8,7 +8,7 @@ use thalweg_checkpoint::coordinator;
 use thalweg_checkpoint::restart::Strategy;
 
 use super::value::Value;
-use super::{Config, state_home};
+use super::{Config, PoisonConfig, state_home};
 
 /// Checkpoints of a job.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct CheckpointConfig {
     pub coordinator: coordinator::Config,
     /// What follows a failure.
     pub restarts: Strategy,
+    /// Whether a record that fails again and again is set aside.
+    pub poison: Option<PoisonConfig>,
     /// Whether they stay when the job is cancelled.
     pub retain_on_cancel: bool,
     /// Whether output does not wait for them.
@@ -48,6 +50,7 @@ impl Config {
                 ..coordinator::Config::default()
             },
             restarts: self.restarts(),
+            poison: self.poison(),
             retain_on_cancel: self.setting("checkpoint.retention").text == "retain-on-cancel",
             at_least_once: self.setting("checkpoint.mode").text == "at-least-once",
         })

@@ -170,7 +170,7 @@ impl Config {
             return Err(Error::usage("network.overdraft is less than network.buffer-size")
                 .with_hint("it is what one record may fill: at least a buffer"));
         }
-        Ok(())
+        self.check_poison()
     }
 }
 

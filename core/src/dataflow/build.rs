@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use thalweg_checkpoint::SectionKind;
 use thalweg_net::{ChannelId, Doorbell};
@@ -11,6 +12,7 @@ use thalweg_state::State;
 use crate::config::NetworkConfig;
 use crate::graph::{JobGraph, NodeId, Partitioner};
 use crate::record::Record;
+use crate::runtime::poison::{Head, Ledger, Letters};
 use crate::runtime::{
     Aside, Captured, Core, Exchange, ExchangeFeed, Gate, GatePort, MergeLimits, Outlet, OutputPort,
     Parts, Port, Restore, Restoring, Route, SideCpus, SideOutputs, SinkPort, SourceTask, Task,
@@ -51,6 +53,8 @@ pub(crate) struct Environment {
     pub(crate) attempt: u64,
     /// What this core is restored from.
     pub(crate) restore: Option<Rc<Restore>>,
+    /// What is known of records that fail; none unless the job wants them set aside.
+    pub(crate) poison: Option<Arc<Ledger>>,
     /// Where side outputs go that the job does not use: for tests.
     pub(crate) captured: Option<Rc<Captured>>,
 }
@@ -70,6 +74,7 @@ impl Environment {
             merge: MergeLimits::DEFAULT,
             attempt: 1,
             restore: None,
+            poison: None,
             captured: None,
         }
     }
@@ -161,10 +166,15 @@ impl Flow {
         self.made.borrow_mut().sources.push((node, task));
     }
 
+    /// The place of the next source of this core.
+    pub(crate) fn next_source(&self) -> u32 {
+        self.made.borrow().sources.len() as u32
+    }
+
     /// The splits of the next source of this core, where it is being restored.
     pub(crate) fn restored_splits<S: State>(&self) -> Result<Option<Vec<(u32, S)>>> {
         let Some(restore) = &self.env.restore else { return Ok(None) };
-        let place = self.made.borrow().sources.len() as u32;
+        let place = self.next_source();
         let image = Restoring::new(&restore.image, 0);
         splits::decode(image.section(SectionKind::Splits, place, 0)?).map(Some)
     }
@@ -245,6 +255,16 @@ impl Flow {
         }
     }
 
+    /// Opens the output of records that are set aside, if there is one.
+    fn open_letters(&self, made: &Made, graph: &JobGraph) -> Result<Option<Rc<Letters>>> {
+        let Some(warden) = self.core.warden() else { return Ok(None) };
+        let name = |node: NodeId| -> Rc<str> { graph.nodes[node].name.as_str().into() };
+        let sources = (0u32..).zip(&made.sources);
+        let sources = sources.map(|(place, (node, _))| (Head::Source(place), name(*node)));
+        let gates = made.gates.iter().map(|(node, edge, _)| (Head::Input(*edge), name(*node)));
+        warden.open(self.sink_context(), sources.chain(gates).collect()).map(Some)
+    }
+
     /// Ends a build in run mode: opens exchanges and gates, and says what each task writes to.
     pub(crate) fn finish(self: Rc<Self>) -> Result<Parts> {
         self.take_error()?;
@@ -262,12 +282,15 @@ impl Flow {
             checkpoints: self.env.checkpoints,
             merge: self.env.merge,
         };
+        let letters = self.open_letters(&made, &graph)?;
         let outlets = |head: NodeId| -> Vec<Rc<dyn Outlet>> {
             let task = graph.task_of(head);
             let outputs = made.outputs.iter().filter(|(from, ..)| task.contains(from));
             let sinks = made.sinks.iter().filter(|(node, _)| task.contains(node));
             let outputs = outputs.map(|(.., output)| Rc::clone(output) as Rc<dyn Outlet>);
-            outputs.chain(sinks.map(|(_, sink)| Rc::clone(sink) as Rc<dyn Outlet>)).collect()
+            let sinks = sinks.map(|(_, sink)| Rc::clone(sink) as Rc<dyn Outlet>);
+            let letters = letters.iter().map(|it| Rc::clone(it) as Rc<dyn Outlet>);
+            outputs.chain(sinks).chain(letters).collect()
         };
         let name = |node: NodeId| -> Rc<str> { graph.nodes[node].name.as_str().into() };
         for (node, id, gate) in &made.gates {
@@ -288,6 +311,7 @@ impl Flow {
             }
         }
         parts.sinks = made.sinks.iter().map(|(_, sink)| Rc::clone(sink)).collect();
+        parts.sinks.extend(letters.iter().map(|it| Rc::clone(it) as Rc<dyn SinkPort>));
         let sources: Vec<_> = made.sources.iter().map(|(node, _)| outlets(*node)).collect();
         let tasks = made.sources.into_iter().zip(sources);
         parts.sources = tasks

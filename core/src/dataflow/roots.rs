@@ -40,7 +40,8 @@ impl<S: Source> Chain<S::Out> for SourceRoot<S> {
         let reader = splits.and_then(|splits| self.source.reader(splits, flow.source_context()));
         match reader {
             Ok(reader) => {
-                let reading = Reading::new(Rc::clone(&flow.core), name, reader, next);
+                let core = Rc::clone(&flow.core);
+                let reading = Reading::new(core, flow.next_source(), name, reader, next);
                 flow.add_source(self.node, Box::new(reading));
             }
             Err(error) => flow.fail(error.in_operator(&name)),

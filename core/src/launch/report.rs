@@ -41,6 +41,7 @@ pub(super) struct Object<'a> {
     alerts: u64,
     late: u64,
     dead_letters: u64,
+    poison: u64,
     state: StateReport,
     counters: &'a BTreeMap<String, u64>,
     histograms: BTreeMap<&'a str, Spread>,
@@ -118,6 +119,7 @@ impl<'a> Object<'a> {
             alerts: alerts(summary).unwrap_or(0),
             late: summary.late,
             dead_letters: summary.dead_letters,
+            poison: summary.poison,
             state: StateReport::new(&summary.state),
             counters: &summary.counters,
             histograms: summary.histograms.iter().map(|(n, h)| (&**n, Spread::of(h))).collect(),
@@ -174,11 +176,10 @@ pub(super) fn text(ran: &Ran<'_>, summary: &Summary, verbose: bool) -> String {
     if let Some(alerts) = alerts(summary) {
         line("alerts", count(alerts));
     }
-    if summary.late > 0 {
-        line("late", count(summary.late));
-    }
-    if summary.dead_letters > 0 {
-        line("dead letters", count(summary.dead_letters));
+    let (late, letters) = (summary.late, summary.dead_letters);
+    let apart = [("late", late), ("dead letters", letters), ("poison", summary.poison)];
+    for (name, records) in apart.into_iter().filter(|(_, records)| *records > 0) {
+        line(name, count(records));
     }
     for (name, value) in summary.counters.iter().filter(|(name, _)| *name != "alerts") {
         line(name, count(*value));

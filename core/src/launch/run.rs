@@ -177,6 +177,7 @@ fn checkpoints(
         job_id: job_id.to_owned(),
         coordinator: config.coordinator,
         restarts: config.restarts,
+        poison: config.poison,
         from,
         retain_on_cancel: config.retain_on_cancel,
         at_least_once: config.at_least_once,

@@ -11,6 +11,7 @@ use super::{Blame, Chain, Feed, Snapshot, SplitEvent};
 use crate::Result;
 use crate::dataflow::Tag;
 use crate::metrics::{Counter, Distribution};
+use crate::runtime::poison::Warden;
 use crate::runtime::{Core, SideOutputs};
 use crate::time::{MIN, Stamp, Timestamp};
 
@@ -171,7 +172,12 @@ impl<P, O, N: Feed<O>> PlainDriver<P, O, N> {
         watermark: Timestamp,
         user: impl FnOnce(&mut P, &mut StreamContext<'_, O>) -> Result<()>,
     ) -> Result<()> {
+        // What fails here is event time's doing, not that of the record that brought it.
+        let noted = self.plain.core.warden().and_then(Warden::take_note);
         self.call(Stamp { timestamp: watermark, origin: self.plain.core.now() }, user)?;
+        if let Some(warden) = self.plain.core.warden() {
+            warden.note(noted);
+        }
         self.watermark = watermark;
         self.downstream.tell(watermark)
     }

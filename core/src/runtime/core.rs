@@ -2,11 +2,12 @@
 //!
 //! Owned by one thread; everything is a plain cell.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use thalweg_state::segment::BlockPool;
 
+use super::poison::Warden;
 use crate::metrics::CoreMetrics;
 use crate::state::Budget;
 use crate::time::Clock;
@@ -36,6 +37,8 @@ pub struct Core {
     pub(crate) blocks: BlockPool,
     /// What its state may take, and the way to the cold tier.
     pub(crate) budget: Budget,
+    /// Watches for records that fail again and again; none unless the job wants that.
+    warden: OnceCell<Box<Warden>>,
     /// What the core counts.
     pub metrics: CoreMetrics,
 }
@@ -58,10 +61,23 @@ impl Core {
             held: Cell::new(false),
             blocks: BlockPool::default(),
             budget: Budget::new(Rc::clone(&metrics.state)),
+            warden: OnceCell::new(),
             metrics,
         };
         core.refresh();
         Rc::new(core)
+    }
+
+    /// Who watches for records that fail again and again, if the job wants that.
+    #[inline]
+    pub(crate) fn warden(&self) -> Option<&Warden> {
+        self.warden.get().map(|warden| &**warden)
+    }
+
+    /// From now on `warden` watches; once, before the tasks are made.
+    pub(crate) fn set_warden(&self, warden: Warden) {
+        let is_first = self.warden.set(Box::new(warden)).is_ok();
+        assert!(is_first, "a core has one warden");
     }
 
     /// This core's number, from 0.

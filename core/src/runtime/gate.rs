@@ -10,6 +10,7 @@ mod consumer;
 mod cut;
 mod input;
 mod run;
+mod watched;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -23,6 +24,7 @@ pub use self::consumer::{PageConsumer, Run};
 use self::input::{Cursor, Input, OpenPage, Prepared};
 use super::audit::{GateView, InputView};
 use super::cut::{Recording, Restoring};
+use super::poison::Head;
 use super::valve::{Change, Valve};
 use super::{Core, Ran};
 use crate::Result;
@@ -285,6 +287,9 @@ impl<T: Record> GatePort for Gate<T> {
             return Ok(Ran::Ended);
         }
         let mut worked = false;
+        if let Some(warden) = self.core.warden() {
+            warden.enter(Head::Input(self.channel.0));
+        }
         self.core.budget.take_waits();
         if self.advancing.is_none() && self.lags() {
             self.advancing = Some(self.valve.output());

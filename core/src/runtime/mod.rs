@@ -12,6 +12,7 @@ mod mesh;
 mod meter;
 mod node;
 mod panics;
+pub(crate) mod poison;
 mod port;
 mod preflight;
 mod pulse;

@@ -87,6 +87,13 @@ impl<W> Writing<W> {
     }
 }
 
+impl<T: 'static, W: SinkWriter<T>> Writing<Typed<W, T>> {
+    /// Writes a record that did not come through the job: it is none of its output.
+    pub(crate) fn write(&self, record: T, stamp: Stamp) -> Result<()> {
+        self.call_writer(|typed| typed.writer.write(record, stamp))
+    }
+}
+
 /// The calls that do not depend on the record type.
 pub(crate) trait WriterControl: 'static {
     fn ready(&mut self) -> Result<bool>;
@@ -101,6 +108,13 @@ impl<W: WriterControl> Writing<W> {
     fn call_writer<R>(&self, call: impl FnOnce(&mut W) -> Result<R>) -> Result<R> {
         let result = Blame::call(&self.name, || call(&mut self.writer.borrow_mut()));
         result.map_err(|error| error.in_operator(&self.name))
+    }
+}
+
+impl<W: WriterControl> Writing<W> {
+    /// The job goes on from a checkpoint that knows nothing of this sink.
+    pub(crate) fn begin_behind(&self, checkpoint: u64) {
+        self.writer.borrow_mut().restored(checkpoint);
     }
 }
 

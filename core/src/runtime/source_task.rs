@@ -1,10 +1,13 @@
 //! Runs a source reader and the chain fused to it.
 
+mod watched;
+
 use std::rc::Rc;
 
 use thalweg_checkpoint::SectionKind;
 
 use super::cut::{Recording, Restoring};
+use super::poison::Head;
 use super::{Core, Ran, splits};
 use crate::Result;
 use crate::operator::{Feed, SplitEvent};
@@ -39,9 +42,12 @@ const SOURCES: u32 = 1 << 31;
 /// A reader and what its records go through.
 pub(crate) struct Reading<R, N> {
     core: Rc<Core>,
+    head: Head,
     name: Rc<str>,
     reader: R,
     next: N,
+    /// The split that the reader has named last, while records are watched.
+    current: Option<u32>,
     wake_at: Option<u64>,
     has_more: bool,
     /// Since when an output keeps the source from being read.
@@ -52,12 +58,15 @@ pub(crate) struct Reading<R, N> {
 }
 
 impl<R, N> Reading<R, N> {
-    pub(crate) fn new(core: Rc<Core>, name: Rc<str>, reader: R, next: N) -> Self {
+    /// `place` is its own among the sources.
+    pub(crate) fn new(core: Rc<Core>, place: u32, name: Rc<str>, reader: R, next: N) -> Self {
         Self {
             core,
+            head: Head::Source(place),
             name,
             reader,
             next,
+            current: None,
             wake_at: None,
             has_more: true,
             held_since: None,
@@ -69,6 +78,19 @@ impl<R, N> Reading<R, N> {
 }
 
 impl<R: SourceReader, N: Feed<R::Out>> Reading<R, N> {
+    /// Reads up to `budget` records; tells how many.
+    fn poll(&mut self, budget: usize) -> Result<(SourceStatus, usize)> {
+        let mut output = Collecting { core: &self.core, next: &mut self.next, left: budget };
+        if !self.started {
+            self.started = true;
+            let open = self.reader.open(&mut output);
+            open.map_err(|error| error.in_operator(&self.name))?;
+        }
+        let status = self.reader.poll(&mut output);
+        let status = status.map_err(|error| error.in_operator(&self.name))?;
+        Ok((status, budget - output.left))
+    }
+
     fn end(&mut self) -> Result<Ran> {
         self.ended = true;
         self.next.watermark(MAX)?;
@@ -90,15 +112,12 @@ impl<R: SourceReader, N: Feed<R::Out>> SourceTask for Reading<R, N> {
         if let Some(since) = self.held_since.take() {
             self.next.split(SplitEvent::Paused(core.now().saturating_sub(since)))?;
         }
-        let mut output = Collecting { core, next: &mut self.next, left: budget };
-        if !self.started {
-            self.started = true;
-            let open = self.reader.open(&mut output);
-            open.map_err(|error| error.in_operator(&self.name))?;
+        if let Some(warden) = core.warden() {
+            warden.enter(self.head);
         }
-        let status = self.reader.poll(&mut output);
-        let status = status.map_err(|error| error.in_operator(&self.name))?;
-        let read = budget - output.left;
+        let watched = core.warden().is_some_and(|warden| warden.watches(self.head));
+        let (status, read) = if watched { self.poll_watched(budget)? } else { self.poll(budget)? };
+        let core = &self.core;
         core.metrics.records_in.add(read as u64);
         self.next.split(SplitEvent::Tick)?;
         self.next.flush()?;
@@ -254,7 +273,7 @@ mod tests {
         let core = Core::new(0, 1, Rc::new(clock.clone()) as Rc<dyn Clock>);
         let events = Rc::new(RefCell::new(Vec::new()));
         let recorder = Recorder(Rc::clone(&events));
-        let mut task = Reading::new(Rc::clone(&core), "source".into(), Endless, recorder);
+        let mut task = Reading::new(Rc::clone(&core), 0, "source".into(), Endless, recorder);
         core.pressure.set(true);
         task.run(1).unwrap();
         for _ in 0..2 {

@@ -29,6 +29,8 @@ pub struct Summary {
     pub late: u64,
     /// Records that went to a dead letter output.
     pub dead_letters: u64,
+    /// Records that failed so often that they were declared poison and set aside.
+    pub poison: u64,
     /// State and its cold tier.
     pub state: StateCounts,
     /// User counters by name.
@@ -69,6 +71,7 @@ impl Summary {
             records_out: 0,
             late: 0,
             dead_letters: 0,
+            poison: 0,
             state: StateCounts::default(),
             counters: BTreeMap::new(),
             histograms: BTreeMap::new(),

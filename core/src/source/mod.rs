@@ -7,7 +7,6 @@
 
 mod file;
 mod generator;
-#[cfg(feature = "cli")]
 pub(crate) mod position;
 mod socket;
 

@@ -226,4 +226,22 @@ pub(super) const RESTART: &[Key] = &[
         "`failure-rate`: the time over which failures are counted.",
         &[flink("restart-strategy.failure-rate.failure-rate-interval")],
     ),
+    key(
+        "restart.poison-after",
+        Count { least: 0, most: 1000 },
+        "0",
+        Effect::Works,
+        "After how many failures of user code in a row on the same record that record is set \
+         aside; the one before them, which shows where to look, does not count. `0`: never.",
+        &[],
+    ),
+    auto(key(
+        "restart.poison-output",
+        Directory,
+        "none",
+        Effect::Works,
+        "The directory, of its own, that gets the records set aside: parts of JSON lines, \
+         committed with the checkpoints; needed if `restart.poison-after` is not 0.",
+        &[],
+    )),
 ];

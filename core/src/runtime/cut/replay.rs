@@ -10,6 +10,7 @@ use super::open::Segment;
 use super::{Restore, Restoring, damaged, invalid};
 use crate::control::refused;
 use crate::runtime::Worker;
+use crate::runtime::poison::refuse_leftovers;
 use crate::{Error, Result};
 
 impl Worker {
@@ -42,6 +43,9 @@ impl Worker {
         for (place, sink) in (0u32..).zip(&self.sinks) {
             fail_point!("before-core-commits");
             sink.restore(place, &image)?;
+        }
+        if self.core.warden().is_none() {
+            refuse_leftovers(&image)?;
         }
         self.cuts.last = restore.image.checkpoint;
         if restore.is_final {

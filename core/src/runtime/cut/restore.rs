@@ -61,9 +61,13 @@ impl<'a> Restoring<'a> {
     }
 
     pub(crate) fn section(&self, kind: SectionKind, edge: u32, peer: u32) -> Result<&'a [u8]> {
-        let section = self.image.section(kind, edge, peer);
-        let section = section.ok_or_else(|| invalid("a part of the job is not in it"))?;
-        Ok(&section.bytes)
+        let section = self.find(kind, edge, peer);
+        section.ok_or_else(|| invalid("a part of the job is not in it"))
+    }
+
+    /// The bytes of a section, if it is there.
+    pub(crate) fn find(&self, kind: SectionKind, edge: u32, peer: u32) -> Option<&'a [u8]> {
+        self.image.section(kind, edge, peer).map(|section| &section.bytes[..])
     }
 
     /// The frames in the rest of a section.

@@ -9,6 +9,7 @@ use super::open::{Hold, Times};
 use crate::Result;
 use crate::control::FINAL;
 use crate::runtime::Worker;
+use crate::runtime::poison::Warden;
 use crate::state::Journalled;
 
 /// Rows that a turn encodes, more or less, unless it was long.
@@ -245,6 +246,7 @@ impl Worker {
         fail_point!("before-commit");
         self.sinks.iter().try_for_each(|sink| sink.commit(checkpoint))?;
         self.cuts.committing = Some(self.cuts.committing.unwrap_or(0).max(checkpoint));
+        self.core.warden().into_iter().for_each(Warden::committed);
         Ok(())
     }
 

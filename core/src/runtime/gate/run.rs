@@ -9,8 +9,10 @@ use thalweg_net::{Page, PageView};
 use super::Gate;
 use super::consumer::Run;
 use super::input::{Cursor, Prepared};
+use super::watched::Watched;
 use crate::Result;
 use crate::record::Record;
+use crate::runtime::poison::{Head, Warden};
 use crate::time::{MAX, MIN, Timestamp};
 
 /// How many records a consumer gets at once, at most.
@@ -59,13 +61,17 @@ impl<T: Record> Gate<T> {
             return Ok(false);
         }
         let stop = len.min(cursor.at + budget);
+        let watched = self.warden().is_some();
         while cursor.at < stop {
             if self.stopped() {
                 return Ok(false);
             }
             let (start, watermark) = (cursor.at, page.head(cursor.at).watermark);
             // The last watermark closes an input instead of moving it on.
-            let until = self.valve.bound(index).filter(|_| page.head(len - 1).watermark < MAX);
+            // Where records are watched it stands still while one is handed on: what fails then is
+            // no timer.
+            let until = self.valve.bound(index).filter(|_| !watched);
+            let until = until.filter(|_| page.head(len - 1).watermark < MAX);
             if until.is_none() && !self.reach(index, watermark)? {
                 return Ok(false);
             }
@@ -89,6 +95,12 @@ impl<T: Record> Gate<T> {
             }
         }
         Ok(cursor.at == len)
+    }
+
+    /// Who watches the records of this gate, if anybody does.
+    fn warden(&self) -> Option<&Warden> {
+        let head = Head::Input(self.channel.0);
+        self.core.warden().filter(|warden| warden.watches(head))
     }
 
     /// Moves event time on to what it was before a record; false while a consumer has yet to do so.
@@ -118,12 +130,21 @@ impl<T: Record> Gate<T> {
         mut run: Run,
     ) -> Result<bool> {
         let end = run.range.end;
+        let head = Head::Input(self.channel.0);
+        let warden = self.core.warden().filter(|warden| warden.watches(head));
         let cursors = &mut self.inputs[index].cursors;
-        for (consumer, cursor) in self.consumers.iter_mut().zip(cursors.iter_mut()) {
+        let consumers = self.consumers.iter_mut().zip(cursors.iter_mut());
+        for (part, (consumer, cursor)) in (0u32..).zip(consumers) {
             *cursor = (*cursor).max(open.at);
             run.range.start = *cursor;
             if !run.range.is_empty() {
-                *cursor = consumer.consume(page, run.clone())?;
+                *cursor = match warden {
+                    None => consumer.consume(page, run.clone())?,
+                    Some(warden) => {
+                        let watched = Watched { warden, head, part };
+                        watched.consume(&mut **consumer, page, run.clone())?
+                    }
+                };
                 run.range.end = run.range.end.min(*cursor);
             }
         }

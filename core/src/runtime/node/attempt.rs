@@ -13,7 +13,7 @@ use thalweg_checkpoint::{LocalStore, Store, fail_point};
 use super::seat::{Seat, Seated};
 use super::watch::{Beginning, Outcome, Watch};
 use super::{RunOptions, announce};
-use crate::config::Rim;
+use crate::config::{PoisonConfig, Rim};
 use crate::console::Console;
 use crate::control::{Attempt, Begun, JobDescription, Manner, RestartFrom, begin};
 use crate::error::Kind;
@@ -21,6 +21,7 @@ use crate::job::{Args, Job, Planned};
 use crate::runtime::drive::CutLine;
 use crate::runtime::keeping::{Keeping, ToCore};
 use crate::runtime::mesh::mesh;
+use crate::runtime::poison::{self, Ledger};
 use crate::runtime::pulse::Pulse;
 use crate::runtime::scratch::Scratch;
 use crate::runtime::voice::{Event, Line, ear};
@@ -41,6 +42,8 @@ pub struct CheckpointOptions {
     pub coordinator: Config,
     /// What follows an attempt that has failed.
     pub restarts: Strategy,
+    /// Whether a record that fails again and again is set aside; `None`: it is not.
+    pub poison: Option<PoisonConfig>,
     /// From where the first attempt begins; those that follow it go on from its newest checkpoint.
     pub from: RestartFrom,
     /// Whether they stay when the job is cancelled.
@@ -70,6 +73,7 @@ struct Durable {
     store: Arc<dyn Store + Sync>,
     job_id: String,
     clock: MachineClock,
+    poison: Option<Arc<Ledger>>,
 }
 
 /// A keeper, and who is told where the cores are.
@@ -93,7 +97,8 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
     }
 
     /// Runs the job until it has finished, was stopped, or has failed too often.
-    pub(super) fn run_durably(self, checkpoints: &CheckpointOptions) -> Result<Summary> {
+    pub(super) fn run_durably(mut self, checkpoints: &CheckpointOptions) -> Result<Summary> {
+        let poison = self.watch_for_poison(checkpoints)?;
         let store = Arc::new(LocalStore::open(&checkpoints.directory).map_err(refused)?);
         let clock = MachineClock::new();
         let mut restarts = Restarts::new(checkpoints.restarts);
@@ -105,6 +110,7 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
             );
         }
         let mut from = checkpoints.from;
+        let poison_count = || poison.as_ref().map_or(0, |ledger| ledger.poison_count());
         let mut given_up = BTreeSet::new();
         loop {
             let Some(attempt) = self.begin(&store, checkpoints, (from, &given_up), &clock)? else {
@@ -115,9 +121,11 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
             let restored = attempt.from;
             let local = &store;
             let (store, job_id) = (Arc::clone(&store) as Arc<_>, checkpoints.job_id.clone());
-            let durable = Durable { attempt, store, job_id, clock: clock.clone() };
+            let (time, poison) = (clock.clone(), poison.clone());
+            let durable = Durable { attempt, store, job_id, clock: time, poison };
             let (error, is_final) = match self.attempt(Some(durable))? {
-                Outcome::Ended { summary, asker } => {
+                Outcome::Ended { mut summary, asker } => {
+                    summary.poison = poison_count();
                     self.settle(local, checkpoints, &summary, asker)?;
                     return Ok(*summary);
                 }
@@ -134,12 +142,21 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
                 Decision::RestartAfter(delay_ms) if !is_final && self.may_restart(&error) => {
                     tracing::warn!(delay_ms, "the attempt has failed and is repeated: {error}");
                     if pause_until(delay_ms, || self.is_wanted_to_end()) {
-                        return self.end_between(local, checkpoints);
+                        let ended = self.end_between(local, checkpoints)?;
+                        return Ok(Summary { poison: poison_count(), ..ended });
                     }
                 }
                 _ => return Err(error),
             }
         }
+    }
+
+    /// What the attempts will know of records that fail, if any of them are to be set aside.
+    fn watch_for_poison(&mut self, checkpoints: &CheckpointOptions) -> Result<Option<Arc<Ledger>>> {
+        let Some(config) = &checkpoints.poison else { return Ok(None) };
+        config.check(checkpoints.restarts)?;
+        self.planned.add_place(poison::place(config));
+        Ok(Some(Arc::new(Ledger::new(config.clone()))))
     }
 
     fn is_wanted_to_end(&self) -> bool {
@@ -242,7 +259,7 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
 
     /// Starts the keeper of an attempt's checkpoints; returns it with what cores are restored from.
     fn keep(&self, durable: Durable, say: Line<Event>) -> Result<(Kept, Vec<Restored>)> {
-        let Durable { attempt, store, job_id, clock } = durable;
+        let Durable { attempt, store, job_id, clock, .. } = durable;
         let from = attempt.cores.into_iter();
         let restores = from.map(|restore| (restore, Arc::clone(&store))).collect();
         let (cpus, board) = (self.side_cpus.clone(), self.console.as_ref().map(Console::board));
@@ -263,6 +280,7 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
         scratch.sweep();
         let (voices, ear) = ear();
         let (mut cores, mut to_cores) = (Vec::new(), Vec::new());
+        let poison = durable.as_ref().and_then(|it| it.poison.clone());
         let beginning = self.beginning(durable.as_ref());
         let (keeping, mut restores) = match durable {
             None => (None, Vec::new().into_iter()),
@@ -295,6 +313,7 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
                 cuts,
                 attempt: beginning.attempt,
                 restore: restores.next(),
+                poison: poison.clone(),
             };
             let thread = seat.start(self.job.clone(), self.args.clone())?;
             cores.push(Seated { commands, doorbell, pulse, thread: Some(thread) });

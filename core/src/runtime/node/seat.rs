@@ -16,6 +16,7 @@ use crate::error::Kind;
 use crate::job::{Args, Job, build};
 use crate::runtime::drive::{Command, CutLine, Driver, Outcome};
 use crate::runtime::mesh::MeshNode;
+use crate::runtime::poison::Ledger;
 use crate::runtime::pulse::Pulse;
 use crate::runtime::scratch::Scratch;
 use crate::runtime::voice::{Event, Voice};
@@ -40,6 +41,8 @@ pub(super) struct Seat {
     pub(super) cuts: Option<CutLine>,
     pub(super) attempt: u64,
     pub(super) restore: Option<(Restore, Arc<dyn Store + Sync>)>,
+    /// What is known of records that fail; none unless they are to be set aside.
+    pub(super) poison: Option<Arc<Ledger>>,
 }
 
 /// A core as the watching thread sees it.
@@ -127,6 +130,7 @@ impl Seat {
         let durable = options.checkpoints.as_ref();
         env.write_through = durable.is_some_and(|it| it.at_least_once);
         env.attempt = self.attempt;
+        env.poison = self.poison;
         env.restore = restore.as_ref().map(|(restore, _)| Rc::clone(restore));
         let driver = guarded(index, || {
             let (mut worker, graph) = build(job, args, Rc::clone(&core), env, node.links)?;
@@ -167,7 +171,10 @@ impl Seat {
                 }
                 Ok(Outcome::Done) => Event::Done(Box::new(core.metrics.report(index))),
                 Ok(Outcome::Aborted) => Event::Stopped(Box::new(core.metrics.report(index))),
-                Err(error) => Event::Failed(error),
+                Err(error) => {
+                    core.warden().into_iter().for_each(|warden| warden.failed(&error));
+                    Event::Failed(error)
+                }
             };
             voice.end(event);
             false
