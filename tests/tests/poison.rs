@@ -51,8 +51,8 @@ impl Folder {
         lines
     }
 
-    fn numbers(&self) -> Vec<u64> {
-        let numbers = self.lines("out").into_iter().map(|line| line.parse().expect("a number"));
+    fn numbers(&self, name: &str) -> Vec<u64> {
+        let numbers = self.lines(name).into_iter().map(|line| line.parse().expect("a number"));
         let mut numbers: Vec<u64> = numbers.collect();
         numbers.sort_unstable();
         numbers
@@ -64,30 +64,24 @@ impl Folder {
     }
 
     /// Runs a job on two cores with checkpoints; `after` failures make a record poison.
-    fn run<J: Job + Clone + Send + 'static>(&self, job: J, after: Option<u32>) -> Result<Summary> {
-        self.run_until(job, after, &Arc::default())
+    fn run<J: Job + Clone + Send + 'static>(&self, job: J, after: u32) -> Result<Summary> {
+        self.run_with(job, Manner { after, ..Manner::default() })
     }
 
-    /// Likewise, until a signal comes.
-    fn run_until<J: Job + Clone + Send + 'static>(
-        &self,
-        job: J,
-        after: Option<u32>,
-        stop: &Arc<AtomicI32>,
-    ) -> Result<Summary> {
+    fn run_with<J: Job + Clone + Send + 'static>(&self, job: J, manner: Manner) -> Result<Summary> {
+        let Manner { after, restarts_max, stop } = manner;
         let mut options = RunOptions::new(2);
-        options.stop = Arc::clone(stop);
+        options.stop = stop;
         options.runtime.rim = Rim::Thread;
         options.runtime.state.directory = Some(self.0.join("data"));
         let output = self.0.join("poison");
-        let after = after.and_then(NonZeroU32::new);
         options.checkpoints = Some(CheckpointOptions {
             directory: self.0.join("checkpoints"),
             job_name: "job".into(),
             job_id: "0123456789abcdef0123456789abcdef".into(),
             coordinator: Config { interval_ms: Some(25), ..Config::default() },
-            restarts: Strategy::FixedDelay { restarts_max: 12, delay_ms: 1 },
-            poison: after.map(|after| PoisonConfig { after, output }),
+            restarts: Strategy::FixedDelay { restarts_max, delay_ms: 1 },
+            poison: NonZeroU32::new(after).map(|after| PoisonConfig { after, output }),
             from: RestartFrom::Newest,
             retain_on_cancel: false,
             at_least_once: false,
@@ -104,6 +98,21 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// How a job runs.
+struct Manner {
+    /// After how many failures a record is poison; 0: never.
+    after: u32,
+    restarts_max: u32,
+    /// Ends it when a signal's number is there.
+    stop: Arc<AtomicI32>,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { after: 0, restarts_max: 12, stop: Arc::default() }
     }
 }
 
@@ -163,8 +172,8 @@ fn poison_in_a_sources_chain_goes_aside_with_its_place() {
             .sink("out", sink.clone());
         Ok(())
     };
-    let summary = folder.run(job, Some(2)).expect("the job goes on without them");
-    assert_eq!(folder.numbers(), without(&[7_777, 12_002]));
+    let summary = folder.run(job, 2).expect("the job goes on without them");
+    assert_eq!(folder.numbers("out"), without(&[7_777, 12_002]));
     assert_eq!(summary.poison, 2);
     // The first one only showed where to look.
     assert_eq!((panics.count(), errs.count()), (3, 2));
@@ -203,8 +212,8 @@ fn poison_behind_an_exchange_goes_aside_once_though_it_is_replayed() {
             .sink("out", sink.clone());
         Ok(())
     };
-    let summary = folder.run(job, Some(3)).expect("the job goes on without it");
-    assert_eq!((folder.numbers(), summary.poison), (without(&[5_000]), 1));
+    let summary = folder.run(job, 3).expect("the job goes on without it");
+    assert_eq!((folder.numbers("out"), summary.poison), (without(&[5_000]), 1));
     assert_eq!(trap.count(), 5);
     let letters = folder.letters();
     let [letter] = &letters[..] else { panic!("{letters:?}") };
@@ -234,12 +243,110 @@ fn poison_is_found_behind_the_point_where_records_are_staged() {
             .sink("out", sink.clone());
         Ok(())
     };
-    let summary = folder.run(job, Some(2)).expect("the job goes on without them");
-    assert_eq!((folder.numbers(), summary.poison), (without(&[3_000, 3_001]), 2));
+    let summary = folder.run(job, 2).expect("the job goes on without them");
+    assert_eq!((folder.numbers("out"), summary.poison), (without(&[3_000, 3_001]), 2));
     let letters = folder.letters();
     let records: BTreeSet<_> = letters.iter().map(|it| it["record"].to_string()).collect();
     let expected = ["\"b80b000000000000\"", "\"b90b000000000000\""].map(str::to_owned);
     assert_eq!((records, letters.len()), (expected.into(), 2));
+}
+
+#[test]
+fn of_two_consumers_the_one_that_does_not_fail_gets_the_record() {
+    let _cores = cores();
+    let folder = Folder::new("consumers");
+    let trap = Trap::of(&[8_000]);
+    let (out, whole) = (folder.sink(), FileSink::json_lines(folder.0.join("whole")));
+    let check = trap.clone();
+    let job = move |flow: &Dataflow, _: &Args| {
+        let trap = check.clone();
+        let numbers = flow.source("numbers", generator()).key_by(|n| *n % 100);
+        let state = || ValueSpec::new("n");
+        numbers
+            .clone()
+            .flat_map_with_state("pass", state(), |_, n: u64, _: &mut u64| Some(n))
+            .sink("whole", whole.clone());
+        numbers
+            .flat_map_with_state("check", state(), move |_, n: u64, _: &mut u64| {
+                let fails = trap.fails(n);
+                (0..1).map(move |_| if fails { panic!("boom") } else { n })
+            })
+            .sink("out", out.clone());
+        Ok(())
+    };
+    let summary = folder.run(job, 1).expect("the job goes on without it");
+    assert_eq!((folder.numbers("out"), summary.poison), (without(&[8_000]), 1));
+    assert_eq!(folder.numbers("whole"), without(&[]));
+    assert_eq!((trap.count(), folder.letters().len()), (2, 1));
+}
+
+#[test]
+fn a_record_that_fails_less_often_is_no_poison() {
+    let _cores = cores();
+    let folder = Folder::new("less");
+    let failures = Arc::new(AtomicU32::new(0));
+    let (sink, failed) = (folder.sink(), Arc::clone(&failures));
+    let job = move |flow: &Dataflow, _: &Args| {
+        let failed = Arc::clone(&failed);
+        flow.source("numbers", generator())
+            .try_map(move |n: &u64| match *n == 600 && failed.fetch_add(1, Ordering::SeqCst) < 3 {
+                true => Err(Error::user("not yet")),
+                false => Ok(*n),
+            })
+            .sink("out", sink.clone());
+        Ok(())
+    };
+    let summary = folder.run(job, 3).expect("the record passes in the end");
+    assert_eq!((folder.numbers("out"), summary.poison), (without(&[]), 0));
+    assert!(failures.load(Ordering::SeqCst) >= 4 && folder.letters().is_empty());
+}
+
+#[test]
+fn another_process_counts_anew_and_there_is_one_line() {
+    let _cores = cores();
+    let folder = Folder::new("process");
+    // The attempt that has set it aside fails as well, and is the first process's last.
+    let trap = Trap { transient: Some((4_002, 3)), ..Trap::of(&[4_000]) };
+    let (sink, check) = (folder.sink(), trap.clone());
+    let job = move |flow: &Dataflow, _: &Args| {
+        let trap = check.clone();
+        flow.source("numbers", generator())
+            .map(move |n| if trap.fails(n) { panic!("boom at {n}") } else { n })
+            .sink("out", sink.clone());
+        Ok(())
+    };
+    let manner = || Manner { after: 2, restarts_max: 3, ..Manner::default() };
+    let error = folder.run_with(job.clone(), manner()).expect_err("four failures are too many");
+    assert!(error.to_string().contains("boom at 4002"), "{error}");
+    let summary = folder.run_with(job, manner()).expect("it goes on without the record");
+    assert_eq!((folder.numbers("out"), summary.poison), (without(&[4_000]), 1));
+    assert_eq!((trap.count(), folder.letters().len()), (7, 1));
+}
+
+#[test]
+fn a_line_of_a_file_is_known_by_its_offset() {
+    let _cores = cores();
+    let folder = Folder::new("file");
+    std::fs::create_dir_all(&folder.0).expect("a folder");
+    let path = folder.0.join("numbers.txt");
+    let text: String = (0..RECORDS).map(|n| format!("{n}\n")).collect();
+    std::fs::write(&path, text).expect("a file");
+    let (sink, path) = (folder.sink(), path.display().to_string());
+    let job = move |flow: &Dataflow, _: &Args| {
+        flow.source("lines", FileSource::lines([path.clone()]))
+            .map(|line| line.text.parse::<u64>().expect("a number"))
+            .inspect(|n| assert_ne!(*n, 15_000, "boom"))
+            .name("check")
+            .sink("out", sink.clone());
+        Ok(())
+    };
+    let summary = folder.run(job, 2).expect("the job goes on without it");
+    assert_eq!((folder.numbers("out"), summary.poison), (without(&[15_000]), 1));
+    let letters = folder.letters();
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!((&letter["operator"], &letter["source"]), (&"check".into(), &"lines".into()));
+    let position = letter["position"].as_str().unwrap_or_default();
+    assert!(position.ends_with("behind 15001 lines"), "{letter}");
 }
 
 #[test]
@@ -262,10 +369,12 @@ fn a_job_may_ask_for_it_when_it_goes_on() {
             .sink("out", sink.clone());
         Ok(())
     };
-    let summary = folder.run_until(job.clone(), None, &stop).expect("it stops in order");
+    let summary = folder
+        .run_with(job.clone(), Manner { stop, ..Manner::default() })
+        .expect("it stops in order");
     assert_eq!((summary.signal, folder.letters().len()), (15, 0));
-    let summary = folder.run(job, Some(1)).expect("it goes on without the record");
-    assert_eq!((folder.numbers(), summary.poison), (without(&[9_000]), 1));
+    let summary = folder.run(job, 1).expect("it goes on without the record");
+    assert_eq!((folder.numbers("out"), summary.poison), (without(&[9_000]), 1));
     assert_eq!(folder.letters().len(), 1);
 }
 
@@ -299,7 +408,7 @@ fn a_timer_that_fails_is_no_record() {
             .sink("out", sink.clone());
         Ok(())
     };
-    let error = folder.run(job, Some(1)).expect_err("it fails as often as it may");
+    let error = folder.run(job, 1).expect_err("it fails as often as it may");
     assert_eq!((error.kind(), error.operator()), (Kind::Panic, Some("late")));
     assert!(folder.letters().is_empty(), "{:?}", folder.letters());
 }
@@ -317,7 +426,7 @@ fn without_being_asked_nothing_goes_aside() {
             .sink("out", sink.clone());
         Ok(())
     };
-    let error = folder.run(job, None).expect_err("it fails as often as it may");
+    let error = folder.run(job, 0).expect_err("it fails as often as it may");
     assert_eq!((error.kind(), trap.count()), (Kind::Panic, 13));
     assert!(!folder.0.join("poison").exists());
 }
