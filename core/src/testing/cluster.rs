@@ -1,11 +1,13 @@
 //! All cores of a job in one thread, each stepped by the caller: what a simulator is made of.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::config::NetworkConfig;
 use crate::dataflow::Environment;
 use crate::graph::JobGraph;
 use crate::job::{Args, Job, local_workers, plan};
+use crate::runtime::poison::Ledger;
 use crate::runtime::{MergeLimits, Restores, Worker};
 use crate::state::StateMemory;
 use crate::time::{Clock, ManualClock};
@@ -54,6 +56,9 @@ pub struct ClusterOptions {
     pub merge: MergeLimits,
     /// The number of this attempt, from 1.
     pub attempt: u64,
+    /// Whether every task hands its records on one at a time, as if user code had failed in all of
+    /// them in the attempt before.
+    pub watched: bool,
 }
 
 /// How much memory the state of each core may take.
@@ -98,6 +103,7 @@ impl ClusterOptions {
             checkpoints: false,
             merge: MergeLimits::default(),
             attempt: 1,
+            watched: false,
         }
     }
 }
@@ -140,8 +146,9 @@ impl Cluster {
         env.checkpoints = options.checkpoints;
         env.merge = options.merge;
         env.attempt = options.attempt;
-        let workers = local_workers(job, args, options.parallelism, &clock, &env, restores)?;
         let mut graph = plan(job, args, options.parallelism)?;
+        env.poison = options.watched.then(|| Arc::new(Ledger::watching(&graph)));
+        let workers = local_workers(job, args, options.parallelism, &clock, &env, restores)?;
         graph.max_parallelism = env.max_parallelism;
         Ok(Self { workers, graph })
     }

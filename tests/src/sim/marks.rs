@@ -57,6 +57,7 @@ pub const MARKS: &[&str] = &[
     "broadcast state was restored",
     "an element of a broadcast reached keys",
     "a union list was restored",
+    "records were handed on one at a time",
 ];
 
 thread_local! {

@@ -16,6 +16,9 @@ use crate::seen;
 /// How often the store may refuse to be read by cores that are restored.
 const REFUSALS_MAX: u32 = 1_000;
 
+/// Of a hundred attempts, how many hand their records on one at a time.
+const WATCHED: u64 = 25;
+
 /// A job that runs, through all its attempts.
 pub struct World<'a> {
     instance: &'a Instance,
@@ -29,6 +32,8 @@ pub struct World<'a> {
     crash_chance: u64,
     /// Whether the job had finished when its next attempt wanted to begin: a zombie wrote its end.
     is_over: bool,
+    /// Decides which attempts hand their records on one at a time.
+    watches: Random,
     random: Random,
 }
 
@@ -49,6 +54,9 @@ impl<'a> World<'a> {
         let count = merges.pick(&[1, 3, 10, 64]);
         let unsorted_bytes = merges.pick(&[0, 1_000, 20_000, u64::MAX]);
         options.merge = MergeLimits { bytes, count, unsorted_bytes };
+        let mut watches = random.fork("watches");
+        options.watched = watches.chance(WATCHED);
+        seen!("records were handed on one at a time", if options.watched);
         let cluster = Cluster::new(&*instance.job, &instance.args, &options);
         let cluster = cluster.map_err(|error| error.report())?;
         let job = JobDescription {
@@ -73,6 +81,7 @@ impl<'a> World<'a> {
             crashes,
             crash_chance,
             is_over: false,
+            watches,
             random,
         })
     }
@@ -120,6 +129,8 @@ impl<'a> World<'a> {
         seen!("a core died and the job went on from a checkpoint", if !cores.is_empty());
         seen!("a core died before the first checkpoint", if cores.is_empty());
         self.options.attempt = number;
+        self.options.watched = self.watches.chance(WATCHED);
+        seen!("records were handed on one at a time", if self.options.watched);
         trace.line(format_args!("attempt {number} from {} parts", cores.len()));
         let Instance { job, args, .. } = self.instance;
         let restores = Restores { cores: &cores, store: checkpoints.store() };

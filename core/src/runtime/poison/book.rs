@@ -4,10 +4,12 @@
 //! not failed in a row: it is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Head, Identity};
 use crate::config::PoisonConfig;
+use crate::graph::{JobGraph, Node, Role};
 
 /// How many records are remembered at the most: where more fail it is not the records.
 const SUSPECTS_MAX: usize = 1024;
@@ -107,6 +109,17 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn new(config: PoisonConfig) -> Self {
         Self { config, book: Mutex::default() }
+    }
+
+    /// A ledger by which all tasks of a job are watched and no record is poison: for the simulator.
+    pub(crate) fn watching(graph: &JobGraph) -> Self {
+        let after = NonZeroU32::MAX;
+        let ledger = Self::new(PoisonConfig { after, output: "/dev/null/poison".into() });
+        let is_source = |node: &&Node| matches!(node.role, Role::Source { .. });
+        let sources = graph.nodes.iter().filter(is_source).count() as u32;
+        let inputs = (0..graph.channels() as u32).map(Head::Input);
+        ledger.book().heads.extend((0..sources).map(Head::Source).chain(inputs));
+        ledger
     }
 
     /// When a record is poison, and where it goes.
