@@ -6,10 +6,10 @@
 //! is not known is read back before anything else is done, and the tail is found by reading entry
 //! after entry; a list only says where to begin.
 //!
-//! Old entries are deleted, upwards. A checkpoint's entry says from where on the log stays (`first`)
-//! before anything goes, and what it says is itself a live checkpoint's entry, which is enough to
-//! begin with. So the number of an old entry may be free again: [`Append::send`] shows whoever
-//! comes that late.
+//! Old entries are deleted, upwards. A checkpoint's entry says from where on the log stays
+//! (`first`) before anything goes; the entry that it names is itself a live checkpoint's, which is
+//! enough to begin with. So the number of an old entry may be free again: [`Append::send`] tells
+//! whoever comes that late.
 
 mod append;
 mod history;

@@ -222,6 +222,16 @@ impl History {
         if attempt == u64::MAX || self.ids_end(what) {
             return Err("its numbers are at their end".to_owned());
         }
+        self.note(step);
+        if let What::Complete { first, .. } = what {
+            self.first = *first;
+        }
+        self.marks.push(Mark { attempt, term, nonce, step });
+        Ok(())
+    }
+
+    /// Takes in what the next entry says of numbers.
+    fn note(&mut self, step: Step) {
         match step {
             Step::Attempt { from, first_id } => {
                 self.next_id = from.map_or(0, |from| from + 1).max(first_id).max(self.next_id);
@@ -234,11 +244,6 @@ impl History {
             }
             Step::TakeOver | Step::Finished => {}
         }
-        if let What::Complete { first, .. } = what {
-            self.first = *first;
-        }
-        self.marks.push(Mark { attempt, term, nonce, step });
-        Ok(())
     }
 
     fn completed(&self, checkpoint: u64) -> bool {
