@@ -390,3 +390,6 @@ fn barrier(trigger: &Trigger) -> Barrier {
     let Trigger { term, id, started_ms, .. } = *trigger;
     Barrier { term, checkpoint: id, kind, started_ms }
 }
+
+#[cfg(test)]
+mod tests;
