@@ -99,16 +99,21 @@ fn bounds(store: &dyn Store, job: &str) -> Result<Option<(u64, u64)>, LogError> 
             .into()),
         };
     }
-    while store.size(&paths::log_entry(job, last + 1))?.is_some() {
-        last += 1;
+    while let Some(next) = last.checked_add(1)
+        && store.size(&paths::log_entry(job, next))?.is_some()
+    {
+        last = next;
     }
     // The newest complete checkpoint's entry says from where on the log stays.
     for k in (0..=last).rev() {
         let path = paths::log_entry(job, k);
         let Some(bytes) = store.get(&path)? else { break };
-        if let What::Complete { first, .. } = Entry::parse(&path, &bytes)?.what {
-            return Ok(Some((first, last)));
+        let What::Complete { first, .. } = Entry::parse(&path, &bytes)?.what else { continue };
+        if first > k {
+            let seen = format!("it says that the log begins with entry {first}, behind it");
+            return Err(LogError::Entry { path, seen, hint: DAMAGED });
         }
+        return Ok(Some((first, last)));
     }
     Ok(Some((0, last)))
 }

@@ -408,3 +408,16 @@ fn a_log_stays_from_a_checkpoint_on_and_never_from_further_back() {
     history.push(&begin(2, Some(3), 5)).unwrap();
     assert_eq!(live(&history), [3]);
 }
+
+#[test]
+fn a_log_that_says_it_begins_behind_itself_is_not_taken_for_an_empty_one() {
+    for first in [2, 9, u64::MAX] {
+        let error = complaint(&complete_from(1, 1, first).to_bytes());
+        assert!(error.contains(&format!("begins with entry {first}, behind it")), "{error}");
+    }
+    // A file that is no entry of ours, with the highest number that there is.
+    let (store, _) = long();
+    store.create(&paths::log_entry("fraud-1", u64::MAX), &complete(1, 1).to_bytes()).unwrap();
+    let error = Log::read(&store, "fraud-1").unwrap_err().to_string();
+    assert!(error.contains("00000000000000000010: it is missing, and later"), "{error}");
+}
