@@ -18,7 +18,8 @@ use rkyv::util::AlignedVec;
 
 pub use self::scratch::Scratch;
 
-/// Longest archive that is realigned on the stack when it is decoded.
+/// Archives up to these lengths are realigned on the stack when they are decoded.
+const STACK_SMALL: usize = 64;
 const STACK_MAX: usize = 256;
 
 /// Alignment that suffices for every archive.
@@ -69,11 +70,11 @@ pub trait State:
         if bytes.as_ptr().addr().is_multiple_of(ALIGN) {
             return decode_aligned(bytes);
         }
+        if bytes.len() <= STACK_SMALL {
+            return decode_on_stack::<Self, STACK_SMALL>(bytes);
+        }
         if bytes.len() <= STACK_MAX {
-            let mut copy = Realigned([0; STACK_MAX]);
-            let copy = &mut copy.0[..bytes.len()];
-            copy.copy_from_slice(bytes);
-            return decode_aligned(copy);
+            return decode_on_stack::<Self, STACK_MAX>(bytes);
         }
         let mut copy = AlignedVec::<ALIGN>::with_capacity(bytes.len());
         copy.extend_from_slice(bytes);
@@ -91,8 +92,16 @@ fn decode_aligned<T: State>(bytes: &[u8]) -> Result<T, CodecError> {
         })
 }
 
+/// Reads an archive of at most `N` bytes at any alignment.
+fn decode_on_stack<T: State, const N: usize>(bytes: &[u8]) -> Result<T, CodecError> {
+    let mut copy = Realigned([0; N]);
+    let copy = &mut copy.0[..bytes.len()];
+    copy.copy_from_slice(bytes);
+    decode_aligned(copy)
+}
+
 #[repr(align(16))]
-struct Realigned([u8; STACK_MAX]);
+struct Realigned<const N: usize>([u8; N]);
 
 /// Encodes values one after the other with one scratch memory.
 #[derive(Default)]

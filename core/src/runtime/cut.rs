@@ -12,6 +12,7 @@ mod open;
 mod outline;
 mod replay;
 mod restore;
+mod segments;
 mod worker;
 
 pub use merging::MergeLimits;

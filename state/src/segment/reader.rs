@@ -181,17 +181,27 @@ impl<'a> BlockReader<'a> {
     /// There is none, or one of a later version.
     pub fn read(bytes: &mut &'a [u8]) -> Result<Self, SegmentError> {
         let all = *bytes;
-        let Some((head, rest)) = all.split_first_chunk() else {
+        let Some((head, _)) = all.split_first_chunk() else {
             return Err(damaged(BLOCK, format!("{} bytes are less than a head", all.len())));
         };
         let length = Self::bytes_by(head)?;
-        let (name, ops) = (u32_at(head, 8), u32_at(head, 12));
         if length > all.len() as u64 {
             let found = format!("{} bytes where the head says {length}", all.len());
             return Err(damaged(BLOCK, found));
         }
-        checksum(BLOCK, &all[..length as usize])?;
+        let (all, rest) = all.split_at(length as usize);
+        checksum(BLOCK, all)?;
         version(BLOCK, head)?;
+        let block = Self::split(all)?;
+        block.check()?;
+        *bytes = rest;
+        Ok(block)
+    }
+
+    /// Splits a block that takes up all of `all`, as long as its head says.
+    pub(super) fn split(all: &'a [u8]) -> Result<Self, SegmentError> {
+        let (head, rest) = all.split_at(BLOCK_HEAD);
+        let (name, ops) = (u32_at(head, 8), u32_at(head, 12));
         let (name, rest) = rest.split_at(name as usize);
         let Some(kind) = ColumnKind::from_byte(head[6]) else {
             return Err(damaged(BLOCK, format!("a column of the unknown kind {}", head[6])));
@@ -199,7 +209,7 @@ impl<'a> BlockReader<'a> {
         let Ok(name) = std::str::from_utf8(name) else {
             return Err(damaged(BLOCK, "a column whose name is no text".to_owned()));
         };
-        let block = Self {
+        Ok(Self {
             name,
             kind,
             fingerprint: u64_at(head, 24),
@@ -207,11 +217,8 @@ impl<'a> BlockReader<'a> {
             tombstones: u32_at(head, 20),
             rows: 1_usize.checked_shl(head[7].into()).unwrap_or(usize::MAX),
             ops: &rest[..ops as usize],
-            all: &all[..length as usize],
-        };
-        block.check()?;
-        *bytes = &all[length as usize..];
-        Ok(block)
+            all,
+        })
     }
 
     /// Checks that operations fill the block and are as many as its head says.

@@ -3,7 +3,9 @@
 use std::io::{self, Read};
 
 use super::reader::{BLOCK, SEGMENT};
-use super::{BLOCK_HEAD, BlockReader, Extent, SEGMENT_HEAD, SegmentError, SegmentHead, damaged};
+use super::{
+    BLOCK_HEAD, Block, BlockReader, Extent, SEGMENT_HEAD, SegmentError, SegmentHead, damaged,
+};
 
 /// A segment that is being read.
 #[derive(Debug)]
@@ -59,6 +61,20 @@ impl<R: Read> SegmentStream<R> {
             error
         };
         read.map(Some).map_err(of_block)
+    }
+
+    /// As [`SegmentStream::next_block`], and gives the block away; `memory` takes the next one.
+    ///
+    /// # Errors
+    /// As [`SegmentStream::next_block`].
+    pub fn take_block(&mut self, memory: Vec<u8>) -> Result<Option<Block>, SegmentError> {
+        if self.next_block()?.is_none() {
+            return Ok(None);
+        }
+        self.at += self.block.len() as u64;
+        let bytes = std::mem::replace(&mut self.block, memory);
+        self.block.clear();
+        Ok(Some(Block::checked(bytes)))
     }
 
     /// The bytes of the last block.

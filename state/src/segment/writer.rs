@@ -9,8 +9,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::pool::BlockPool;
 use super::{
-    BLOCK_HEAD, BLOCK_MAGIC, CHECKSUM, Column, OP_HEAD, PUT, SEGMENT_HEAD, SEGMENT_MAGIC, SORTED,
-    TOMBSTONE, UNTIL_END, VERSION,
+    BLOCK_HEAD, BLOCK_MAGIC, BlockReader, CHECKSUM, Column, OP_HEAD, PUT, SEGMENT_HEAD,
+    SEGMENT_MAGIC, SORTED, TOMBSTONE, UNTIL_END, VERSION,
 };
 use crate::CodecError;
 
@@ -33,7 +33,21 @@ impl Block {
         &self.0
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    /// One that was read, its bytes checked.
+    pub(super) fn checked(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// What is in it; its bytes are not checked again.
+    pub fn reader(&self) -> BlockReader<'_> {
+        match BlockReader::split(&self.0) {
+            Ok(block) => block,
+            Err(error) => panic!("a closed block is none: {error}"),
+        }
+    }
+
+    /// Gives its memory away.
+    pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 }

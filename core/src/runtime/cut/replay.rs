@@ -1,17 +1,22 @@
 //! A worker that becomes what its core was at a cut.
 
-use std::io::{self, Read};
+use std::slice;
 
-use thalweg_checkpoint::store::Checked;
-use thalweg_checkpoint::{Store, fail_point};
-use thalweg_state::segment::{BlockReader, OP_HEAD, SegmentError, SegmentHead, SegmentStream};
+use thalweg_checkpoint::{FileInfo, Store, fail_point};
+use thalweg_state::segment::{BlockReader, OP_HEAD, SegmentHead};
 
 use super::open::Segment;
-use super::{Restore, Restoring, damaged, invalid};
-use crate::control::refused;
-use crate::runtime::Worker;
+use super::segments::{Part, Segments, Take};
+use super::{Restore, Restoring, invalid};
 use crate::runtime::poison::refuse_leftovers;
+use crate::runtime::{SideCpus, Worker};
 use crate::{Error, Result};
+
+/// State with fewer bytes is read where it is replayed.
+const AHEAD_LEAST: u64 = 4 << 20;
+
+/// Reads segments and hands on what is in them.
+type Read<'a> = dyn Fn(Segments<'_>, &mut Take<'_>) -> Result<()> + 'a;
 
 impl Worker {
     /// Makes a new worker what the core was at a cut. No worker of the job may be stepped before
@@ -20,12 +25,32 @@ impl Worker {
     /// # Errors
     /// The image or a segment is damaged, or was written by another job.
     pub fn restore(&mut self, restore: &Restore, store: &dyn Store) -> Result<()> {
+        self.restore_by(restore, &|segments, take| segments.read(store, take))
+    }
+
+    /// As [`Worker::restore`], where much is to be read by a thread on `cpus`.
+    ///
+    /// # Errors
+    /// As [`Worker::restore`].
+    pub(in crate::runtime) fn restore_ahead(
+        &mut self,
+        restore: &Restore,
+        store: &(dyn Store + Sync),
+        cpus: &SideCpus,
+    ) -> Result<()> {
+        if restore.bytes() < AHEAD_LEAST {
+            return self.restore(restore, store);
+        }
+        self.restore_by(restore, &|segments, take| segments.read_ahead(store, cpus, take))
+    }
+
+    fn restore_by(&mut self, restore: &Restore, read: &Read<'_>) -> Result<()> {
         self.core.refresh();
-        let restored = self.restore_parts(restore, store);
+        let restored = self.restore_parts(restore, read);
         restored.map_err(|error| error.on_core(self.core.index()))
     }
 
-    fn restore_parts(&mut self, restore: &Restore, store: &dyn Store) -> Result<()> {
+    fn restore_parts(&mut self, restore: &Restore, read: &Read<'_>) -> Result<()> {
         let image = Restoring::new(&restore.image, self.network.buffer_size);
         for output in self.outputs.iter().flatten() {
             for receiver in 0..output.receivers() {
@@ -53,36 +78,16 @@ impl Worker {
             self.cuts.last_cut = Some(restore.image.checkpoint);
         }
         fail_point!("before-core-state");
-        self.restore_state(restore, store)
+        self.restore_state(restore, read)
     }
 
     /// Replays all segments, the oldest first.
-    fn restore_state(&mut self, restore: &Restore, store: &dyn Store) -> Result<()> {
-        let bytes: u64 = restore.segments.iter().map(|file| file.bytes).sum();
-        let rows_max = bytes / OP_HEAD as u64;
-        let mut block = Vec::new();
-        for file in &restore.segments {
-            let damaged = |what: &str| damaged(restore.image.checkpoint, file, what);
-            let opened = store.read(&file.path, file.offset).map_err(refused)?;
-            let opened = opened.ok_or_else(|| damaged("it is missing"))?;
-            let mut opened = Checked::new(opened.take(file.bytes));
-            let replayed = self.replay(
-                &mut opened,
-                &mut block,
-                usize::try_from(rows_max).unwrap_or(usize::MAX),
-                &damaged,
-            );
-            // Whoever was cut short by damage may have missed some: it is the whole that counts.
-            let rest = io::copy(&mut opened, &mut io::sink());
-            rest.map_err(|error| Error::io(format!("cannot read {}", file.path), error))?;
-            if let Some(seen) = opened.complaint(file) {
-                return Err(damaged(&seen));
-            }
-            let SegmentHead { header, is_sorted, .. } = replayed?;
-            self.core.epoch.set(header.epoch + 1);
-            self.cuts.number = header.number;
-            self.cuts.segments.push(Segment::restored(file.clone(), is_sorted));
-        }
+    fn restore_state(&mut self, restore: &Restore, read: &Read<'_>) -> Result<()> {
+        let (checkpoint, files) = (restore.image.checkpoint, &restore.segments[..]);
+        let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        let rows_max = usize::try_from(bytes / OP_HEAD as u64).unwrap_or(usize::MAX);
+        let mut replay = Replay { files: files.iter(), rows_max, failed: None };
+        read(Segments { checkpoint, files }, &mut |part| replay.take(self, part))?;
         for (core, bytes) in &*restore.unions {
             let block = BlockReader::read(&mut &bytes[..])?;
             self.states.iter().try_for_each(|state| state.restore_of(*core, &block))?;
@@ -99,26 +104,12 @@ impl Worker {
         ended
     }
 
-    /// Replays a segment, in which no column has more than `rows_max` rows; returns its head.
-    fn replay(
-        &mut self,
-        opened: &mut impl Read,
-        block: &mut Vec<u8>,
-        rows_max: usize,
-        damaged: &dyn Fn(&str) -> Error,
-    ) -> Result<SegmentHead> {
-        let damaged = |error: SegmentError| damaged(&error.found);
-        let mut stream = SegmentStream::open(opened, std::mem::take(block)).map_err(damaged)?;
-        let bounded = self.core.budget.is_bounded();
-        while let Some(read) = stream.next_block().map_err(damaged)? {
-            self.restore_block(&read.with_rows_max(rows_max))?;
-            if bounded {
-                self.core.budget.measure(self.state_bytes());
-            }
+    fn replay(&mut self, block: &BlockReader<'_>) -> Result<()> {
+        self.restore_block(block)?;
+        if self.core.budget.is_bounded() {
+            self.core.budget.measure(self.state_bytes());
         }
-        let head = *stream.head();
-        *block = stream.into_block();
-        Ok(head)
+        Ok(())
     }
 
     fn restore_block(&mut self, block: &BlockReader<'_>) -> Result<()> {
@@ -151,5 +142,41 @@ impl Worker {
             sink.confirm(self.cuts.last);
         }
         Ok(true)
+    }
+}
+
+/// A replay of segments.
+struct Replay<'a> {
+    /// Those that did not come to their end.
+    files: slice::Iter<'a, FileInfo>,
+    /// No column has more rows.
+    rows_max: usize,
+    /// Why a block could not be replayed: told when its segment is known to be whole.
+    failed: Option<Error>,
+}
+
+impl Replay<'_> {
+    /// Takes a part in and gives its memory back.
+    fn take(&mut self, worker: &mut Worker, part: Part) -> Result<Vec<u8>> {
+        match part {
+            Part::Block(block) => {
+                if self.failed.is_none() {
+                    let reader = block.reader().with_rows_max(self.rows_max);
+                    self.failed = worker.replay(&reader).err();
+                }
+                Ok(block.into_bytes())
+            }
+            Part::End(SegmentHead { header, is_sorted, .. }) => {
+                if let Some(error) = self.failed.take() {
+                    return Err(error);
+                }
+                worker.core.epoch.set(header.epoch + 1);
+                worker.cuts.number = header.number;
+                let file = self.files.next().cloned();
+                let segment = file.map(|file| Segment::restored(file, is_sorted));
+                worker.cuts.segments.extend(segment);
+                Ok(Vec::new())
+            }
+        }
     }
 }

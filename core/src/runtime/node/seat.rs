@@ -123,7 +123,8 @@ impl Seat {
         env.inline_io = false;
         env.max_parallelism = options.runtime.max_parallelism.unwrap_or(env.max_parallelism);
         env.memory = self.scratch.memory(&self.side_cpus, &node.doorbell);
-        env.side_cpus = self.side_cpus;
+        let side_cpus = self.side_cpus;
+        env.side_cpus = side_cpus.clone();
         let (cuts, restore) = (self.cuts, self.restore);
         let restore = restore.map(|(restore, store)| (Rc::new(restore), store));
         env.checkpoints = cuts.is_some();
@@ -139,7 +140,7 @@ impl Seat {
             }
             if let Some((restore, store)) = restore {
                 let from = core.refresh_nanos();
-                worker.restore(&restore, &*store)?;
+                worker.restore_ahead(&restore, &*store, &side_cpus)?;
                 let (ms, bytes) = ((core.refresh_nanos() - from) / 1_000_000, restore.bytes());
                 tracing::debug!(core = index, ms, bytes, "restored");
             }

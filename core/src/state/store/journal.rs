@@ -1,5 +1,7 @@
 //! What changed in a store, and a store rebuilt from that.
 
+use std::collections::VecDeque;
+
 use thalweg_state::segment::{Block, BlockReader, Op};
 use thalweg_state::{Key, KeyRef, Table};
 
@@ -9,6 +11,9 @@ use super::super::{Journalled, is_of};
 use super::{Rows, Store, with_table};
 use crate::error::Kind;
 use crate::{Error, Result};
+
+/// How many operations ahead of its replay a row's line is asked for.
+const AHEAD: usize = 16;
 
 impl<K: Key, V: Row> Journalled for Store<K, V> {
     fn can_tell_all(&self) -> bool {
@@ -50,15 +55,13 @@ impl<K: Key, V: Row> Journalled for Store<K, V> {
         if overflows && self.cold.is_none() {
             self.cold = Some(Box::new(Cold::new(&self.core, &self.column.name, self.lone_ttl())?));
         }
-        for op in block.ops() {
-            let (place, cold) = (self.places.row, self.cold.as_deref_mut());
-            let replayed =
-                with_table!(&mut self.rows, table => replay(table, cold, op, place, overflows));
-            replayed.map_err(|error| {
-                let what = format!("cannot restore a row of state {}", self.column.name);
-                Error::new(Kind::State, what).with_source(error)
-            })?;
-        }
+        let (cold, place) = (self.cold.as_deref_mut(), self.places.row);
+        let replayed =
+            with_table!(&mut self.rows, table => replay_all(table, cold, block, place, overflows));
+        replayed.map_err(|error| {
+            let what = format!("cannot restore a row of state {}", self.column.name);
+            Error::new(Kind::State, what).with_source(error)
+        })?;
         Ok(true)
     }
 
@@ -74,24 +77,51 @@ impl<K: Key, V: Row> Journalled for Store<K, V> {
     }
 }
 
+/// An operation and where its row is.
+struct Coming<'a, K> {
+    owner: K,
+    key: KeyRef<'a>,
+    value: Option<&'a [u8]>,
+}
+
+/// Does what the operations of a block say; asks for the lines of those that come soon.
+fn replay_all<K: Key, R: Row>(
+    table: &mut Table<K, R>,
+    mut cold: Option<&mut Cold<K>>,
+    block: &BlockReader<'_>,
+    place: fn(&K, u64) -> u64,
+    overflows: bool,
+) -> Result<()> {
+    let (mut ops, mut coming) = (block.ops(), VecDeque::with_capacity(AHEAD));
+    loop {
+        while coming.len() < AHEAD
+            && let Some(Op { key_hash, key, value }) = ops.next()
+        {
+            let owner = K::decode(key)?;
+            let key = KeyRef { hash: place(&owner, key_hash), bytes: key };
+            table.prefetch(key.hash);
+            coming.push_back(Coming { owner, key, value });
+        }
+        let Some(next) = coming.pop_front() else { return Ok(()) };
+        replay(table, cold.as_deref_mut(), next, overflows)?;
+    }
+}
+
 /// Does what an operation says. Where memory `overflows` a key that is not in the table stays out
 /// of it.
 fn replay<K: Key, R: Row>(
     table: &mut Table<K, R>,
     mut cold: Option<&mut Cold<K>>,
-    op: Op<'_>,
-    place: fn(&K, u64) -> u64,
+    Coming { owner, key, value }: Coming<'_, K>,
     overflows: bool,
 ) -> Result<()> {
-    let owner = K::decode(op.key)?;
-    let key = KeyRef { hash: place(&owner, op.key_hash), bytes: op.key };
     if let Some(cold) = cold.as_deref_mut().filter(|cold| overflows || cold.has_left())
         && table.get(key).is_none()
     {
-        op.value.map(R::decode).transpose()?;
-        return cold.replay(key, op.value);
+        value.map(R::decode).transpose()?;
+        return cold.replay(key, value);
     }
-    let Some(bytes) = op.value else {
+    let Some(bytes) = value else {
         match (table.replay_removal(key), cold) {
             (None, None) => {}
             (None, Some(cold)) => drop(cold.discard(key)),
