@@ -116,6 +116,7 @@ impl Encoder {
     }
 
     /// Appends the archive of `value` to `out`; after an error `out` is as it was.
+    #[inline]
     pub fn encode<T: State>(&mut self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
         let start = out.len();
         let tail = Tail { bytes: std::mem::take(out), start };

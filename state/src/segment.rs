@@ -7,13 +7,16 @@
 //!
 //! Numbers are little-endian. Segment: `TWSG`, version u16, 0u16, core u32, blocks u32, number u64,
 //! epoch u64, bytes of all blocks u64, XXH3 of what stands before u64. Block: `TWBK`, version u16,
-//! kind u8, binary logarithm of the rows that there are by then u8 (rounded up; a hint), bytes of
-//! the name u32, bytes of the operations u32, puts u32, tombstones u32, fingerprint u64, name,
-//! operations, XXH3 of what stands before u64. Operation: 1 (put) or 2 (tombstone) u8, hash of the
-//! stream's key u64, bytes of the key u32, bytes of the value u32, key, value.
+//! kind u8, rows u8, bytes of the name u32, bytes of the operations u32, puts u32, tombstones u32,
+//! fingerprint u64, name, operations, XXH3 of what stands before u64. Rows: the binary logarithm of
+//! those that there are by then, rounded up, a hint; and 128 if the hash of each operation is that
+//! of its key, and is not written. Operation: twice the bytes of the key, and 1 more for a put, as
+//! LEB128; hash of the stream's key u64, unless it is not written; key; for a put the bytes of the
+//! value as LEB128, and the value.
 
 mod census;
 mod merge;
+mod op;
 mod pool;
 mod reader;
 mod stream;
@@ -25,13 +28,14 @@ use std::rc::Rc;
 
 pub use census::{Census, ColumnCensus, GroupCensus};
 pub use merge::{MergeError, Merged, merge, merge_in_memory};
+pub use op::{Op, Ops};
 pub use pool::BlockPool;
-pub use reader::{BlockReader, Blocks, Extent, Op, Ops, SegmentHead, SegmentReader};
+pub use reader::{BlockReader, Blocks, Extent, SegmentHead, SegmentReader};
 pub use stream::SegmentStream;
 pub use writer::{Block, BlockWriter, SegmentHeader};
 
 /// The version of both formats.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 const SEGMENT_MAGIC: [u8; 4] = *b"TWSG";
 const BLOCK_MAGIC: [u8; 4] = *b"TWBK";
@@ -48,14 +52,11 @@ const SEGMENT_HEAD: usize = 48;
 /// Bytes of a block in front of its column's name.
 const BLOCK_HEAD: usize = 32;
 
-/// Bytes of an operation in front of its key.
-pub const OP_HEAD: usize = 17;
+/// The flag beside the rows of a block: hashes are those of keys.
+const HASH_OF_KEY: u8 = 128;
 
 /// Bytes of a checksum.
 const CHECKSUM: usize = 8;
-
-const PUT: u8 = 1;
-const TOMBSTONE: u8 = 2;
 
 /// What the rows of a column are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +114,8 @@ pub struct Column {
     pub kind: ColumnKind,
     /// The shape of keys and values; bytes of another shape are not read.
     pub fingerprint: u64,
+    /// Whether the stream's key is the whole of each key: its hash is computed, and not stored.
+    pub hash_of_key: bool,
 }
 
 /// Why bytes are not a segment, or segments do not go together.

@@ -41,7 +41,12 @@ impl Drop for Folder {
 
 /// A sorted segment; all have some keys of their own and some that the next one has, too.
 fn segment(number: u64) -> Vec<u8> {
-    let column = Column { name: "\"a\"/\"b\"".into(), kind: ColumnKind::Rows, fingerprint: 1 };
+    let column = Column {
+        name: "\"a\"/\"b\"".into(),
+        kind: ColumnKind::Rows,
+        fingerprint: 1,
+        hash_of_key: false,
+    };
     let (mut writer, mut blocks) = (BlockWriter::new(column), Vec::new());
     for row in 0..ROWS {
         let key = (row + number * ROWS / 2).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();

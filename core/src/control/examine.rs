@@ -252,7 +252,12 @@ mod tests {
     use super::*;
 
     fn segment(core: u32, number: u64, keys: &[u64]) -> Vec<u8> {
-        let column = Column { name: "\"a\"/\"b\"".into(), kind: ColumnKind::Rows, fingerprint: 1 };
+        let column = Column {
+            name: "\"a\"/\"b\"".into(),
+            kind: ColumnKind::Rows,
+            fingerprint: 1,
+            hash_of_key: false,
+        };
         let mut writer = BlockWriter::new(column);
         keys.iter().for_each(|key| writer.put_bytes(*key, &key.to_be_bytes(), b"value"));
         let mut blocks = Vec::new();

@@ -148,7 +148,12 @@ mod tests {
     use super::*;
 
     fn segment(number: u64, keys: std::ops::Range<u64>) -> Vec<u8> {
-        let column = Column { name: "\"a\"/\"b\"".into(), kind: ColumnKind::Rows, fingerprint: 1 };
+        let column = Column {
+            name: "\"a\"/\"b\"".into(),
+            kind: ColumnKind::Rows,
+            fingerprint: 1,
+            hash_of_key: false,
+        };
         let (mut writer, mut blocks) = (BlockWriter::new(column), Vec::new());
         keys.for_each(|key| writer.put_bytes(key, &key.to_be_bytes(), &number.to_be_bytes()));
         writer.finish(&mut blocks);

@@ -9,11 +9,14 @@ pub(crate) struct Places<K> {
     pub(crate) stream: StreamHash<K>,
     /// The row's hash, from its key and the hash of the stream's key.
     pub(crate) row: fn(&K, u64) -> u64,
+    /// Whether the two are the same, that of the row's key.
+    pub(crate) is_plain: bool,
 }
 
 impl<K: Key> Places<K> {
     /// Rows whose key is that of the stream.
-    pub(crate) const PLAIN: Self = Self { stream: |_, hash| hash, row: |_, hash| hash };
+    pub(crate) const PLAIN: Self =
+        Self { stream: |_, hash| hash, row: |_, hash| hash, is_plain: true };
 }
 
 impl<K: Key, E: Key> Places<(K, E)> {
@@ -21,6 +24,7 @@ impl<K: Key, E: Key> Places<(K, E)> {
     pub(crate) const ENTRIES: Self = Self {
         stream: |row, _| row.0.key_hash(),
         row: |row, stream| row_hash(stream, row.1.key_hash()),
+        is_plain: false,
     };
 }
 
@@ -29,6 +33,7 @@ impl<K: Key> Places<(K, i64)> {
     pub(crate) const NAMESPACES: Self = Self {
         stream: |row, _| row.0.key_hash(),
         row: |row, stream| row_hash(stream, row.1 as u64),
+        is_plain: false,
     };
 }
 

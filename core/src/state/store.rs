@@ -80,6 +80,7 @@ impl<K: Key, V: Row> Store<K, V> {
             name: Rc::from(&*name),
             kind: ColumnKind::Rows,
             fingerprint: shape(value),
+            hash_of_key: places.is_plain,
         };
         let core = Rc::clone(core);
         let ttl = spec.ttl.filter(|ttl| ttl.update != UpdateType::Disabled);

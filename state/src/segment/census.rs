@@ -194,7 +194,12 @@ mod tests {
     use crate::segment::{Block, BlockWriter, Column};
 
     fn blocks(name: &str, kind: ColumnKind, ops: &[(u64, &[u8], Option<&[u8]>)]) -> Vec<Block> {
-        let mut writer = BlockWriter::new(Column { name: name.into(), kind, fingerprint: 1 });
+        let mut writer = BlockWriter::new(Column {
+            name: name.into(),
+            kind,
+            fingerprint: 1,
+            hash_of_key: false,
+        });
         for (hash, key, value) in ops {
             match value {
                 Some(value) => writer.put_bytes(*hash, key, value),

@@ -6,9 +6,10 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::op::Split;
 use super::{
-    BLOCK_HEAD, BLOCK_MAGIC, CHECKSUM, Column, ColumnKind, OP_HEAD, PUT, SEGMENT_HEAD,
-    SEGMENT_MAGIC, SORTED, SegmentError, SegmentHeader, TOMBSTONE, UNTIL_END, VERSION, damaged,
+    BLOCK_HEAD, BLOCK_MAGIC, CHECKSUM, Column, ColumnKind, HASH_OF_KEY, Ops, SEGMENT_HEAD,
+    SEGMENT_MAGIC, SORTED, SegmentError, SegmentHeader, UNTIL_END, VERSION, damaged,
 };
 
 pub(super) const SEGMENT: &str = "read a segment";
@@ -156,6 +157,7 @@ pub struct BlockReader<'a> {
     puts: u32,
     tombstones: u32,
     rows: usize,
+    hash_of_key: bool,
     ops: &'a [u8],
     all: &'a [u8],
 }
@@ -215,7 +217,8 @@ impl<'a> BlockReader<'a> {
             fingerprint: u64_at(head, 24),
             puts: u32_at(head, 16),
             tombstones: u32_at(head, 20),
-            rows: 1_usize.checked_shl(head[7].into()).unwrap_or(usize::MAX),
+            rows: 1_usize.checked_shl((head[7] & !HASH_OF_KEY).into()).unwrap_or(usize::MAX),
+            hash_of_key: head[7] & HASH_OF_KEY != 0,
             ops: &rest[..ops as usize],
             all,
         })
@@ -226,9 +229,9 @@ impl<'a> BlockReader<'a> {
         let (mut puts, mut tombstones) = (0u64, 0u64);
         let mut rest = self.ops;
         while !rest.is_empty() {
-            match split_op(&mut rest) {
-                Some(Op { value: Some(_), .. }) => puts += 1,
-                Some(Op { value: None, .. }) => tombstones += 1,
+            match Split::off(&mut rest, self.hash_of_key) {
+                Some(Split { value: Some(_), .. }) => puts += 1,
+                Some(Split { value: None, .. }) => tombstones += 1,
                 None => {
                     let at = self.ops.len() - rest.len();
                     let found = format!("no operation at byte {at} of column {}", self.name);
@@ -268,7 +271,14 @@ impl<'a> BlockReader<'a> {
 
     /// What its operations belong to.
     pub fn column(&self) -> Column {
-        Column { name: self.name.into(), kind: self.kind, fingerprint: self.fingerprint }
+        let Self { kind, fingerprint, hash_of_key, .. } = *self;
+        Column { name: self.name.into(), kind, fingerprint, hash_of_key }
+    }
+
+    /// Whether its operations belong to a column, but for its name.
+    pub(super) fn is_like(&self, column: &Column) -> bool {
+        let Self { kind, fingerprint, hash_of_key, .. } = *self;
+        (kind, fingerprint, hash_of_key) == (column.kind, column.fingerprint, column.hash_of_key)
     }
 
     /// How many rows its column had by then: rounded up, a hint without a bound.
@@ -311,45 +321,8 @@ impl<'a> BlockReader<'a> {
 
     /// Its operations in order.
     pub fn ops(&self) -> Ops<'a> {
-        Ops(self.ops)
+        Ops::new(self.ops, self.hash_of_key)
     }
-}
-
-/// The operations of a block; made by [`BlockReader::ops`].
-#[derive(Clone, Debug)]
-pub struct Ops<'a>(&'a [u8]);
-
-/// An operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Op<'a> {
-    /// The hash of the stream's key, by which its group is known.
-    pub key_hash: u64,
-    /// The row's key.
-    pub key: &'a [u8],
-    /// The row's value; `None`: it was removed.
-    pub value: Option<&'a [u8]>,
-}
-
-impl<'a> Iterator for Ops<'a> {
-    type Item = Op<'a>;
-
-    fn next(&mut self) -> Option<Op<'a>> {
-        split_op(&mut self.0)
-    }
-}
-
-/// Takes an operation off the front of `bytes`; `None`: there is none.
-pub(super) fn split_op<'a>(bytes: &mut &'a [u8]) -> Option<Op<'a>> {
-    let (head, rest) = bytes.split_at_checked(OP_HEAD)?;
-    let (key, rest) = rest.split_at_checked(u32_at(head, 9) as usize)?;
-    let (value, rest) = rest.split_at_checked(u32_at(head, 13) as usize)?;
-    let value = match head[0] {
-        PUT => Some(value),
-        TOMBSTONE if value.is_empty() => None,
-        _ => return None,
-    };
-    *bytes = rest;
-    Some(Op { key_hash: u64_at(head, 1), key, value })
 }
 
 fn magic(attempted: &'static str, head: &[u8], expected: [u8; 4]) -> Result<(), SegmentError> {
@@ -380,7 +353,7 @@ fn version(attempted: &'static str, head: &[u8]) -> Result<(), SegmentError> {
 }
 
 /// The number at `at`; the caller knows that it is there.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
     let mut number = [0; 4];
     number.copy_from_slice(&bytes[at..at + 4]);
     u32::from_le_bytes(number)

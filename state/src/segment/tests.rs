@@ -19,6 +19,7 @@ fn column(number: u8) -> Column {
         name: format!("\"o\"/{number}").into(),
         kind: kind[usize::from(number) % 3],
         fingerprint: u64::from(number) << 40,
+        hash_of_key: number == 0,
     }
 }
 
@@ -142,7 +143,9 @@ proptest! {
         byte in any::<u8>(),
     ) {
         let mut writer = BlockWriter::new(column(0));
-        changes.iter().for_each(|(_, key, _)| writer.put_bytes(1, key, b"value"));
+        changes.iter().for_each(|(_, key, _)| {
+            writer.put_bytes(KeyRef::new(key).hash, key, b"value");
+        });
         let mut blocks = Vec::new();
         writer.finish(&mut blocks);
         let mut bytes = blocks[0].bytes().to_vec();
@@ -159,19 +162,27 @@ proptest! {
 /// The format is fixed: these bytes must be read by every later version.
 #[test]
 fn the_format_is_what_it_was() {
+    let mut blocks = Vec::new();
     let mut writer = BlockWriter::new(column(1));
     writer.put_bytes(0x0102_0304_0506_0708, b"key", b"value");
     writer.tombstone(9, b"");
-    let mut blocks = Vec::new();
+    writer.finish(&mut blocks);
+    let mut writer = BlockWriter::new(column(0));
+    writer.put_bytes(KeyRef::new(b"key").hash, b"key", &[b'v'; 130]);
+    writer.note_rows(5);
     writer.finish(&mut blocks);
     let bytes = SegmentHeader { core: 7, number: 8, epoch: 9 }.segment(&blocks);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = concat!(
-        "54575347010000000700000001000000080000000000000009000000000000005700000000000000",
-        "f1d4548000fcc6115457424b01000200050000002a00000001000000010000000000000000010000",
-        "226f222f3101080706050403020103000000050000006b657976616c756502090000000000000000",
-        "000000000000000c810aa0eacafc88"
-    );
+        "5457534702000000070000000200000008000000000000000900000000000000fd00000000000000",
+        "30987f391f2ff5335457424b02000200050000001b00000001000000010000000000000000010000",
+        "226f222f310708070605040302016b65790576616c7565000900000000000000cd254765dae03956",
+        "5457424b02000183050000008800000001000000000000000000000000000000226f222f30076b65",
+        "798201",
+        "v",
+        "bfadf80dd90696e6"
+    )
+    .replace('v', &"76".repeat(130));
     assert_eq!(hex, expected);
 }
 
@@ -195,7 +206,7 @@ fn what_does_not_go_together_is_not_merged() {
     let error = merge_in_memory(&[&first, &other], true).expect_err("two cores").to_string();
     assert!(error.contains("segment 2 of core 4 comes behind segment 1 of core 3"), "{error}");
     let with_shape = |number, fingerprint| {
-        let mut writer = BlockWriter::new(Column { fingerprint, ..column(0) });
+        let mut writer = BlockWriter::new(Column { fingerprint, ..column(1) });
         writer.tombstone(1, b"key");
         let mut blocks = Vec::new();
         writer.finish(&mut blocks);

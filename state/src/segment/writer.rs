@@ -7,12 +7,13 @@ use std::io::{self, Write};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::op::{length, put_head, put_value};
 use super::pool::BlockPool;
 use super::{
-    BLOCK_HEAD, BLOCK_MAGIC, BlockReader, CHECKSUM, Column, OP_HEAD, PUT, SEGMENT_HEAD,
-    SEGMENT_MAGIC, SORTED, TOMBSTONE, UNTIL_END, VERSION,
+    BLOCK_HEAD, BLOCK_MAGIC, BlockReader, CHECKSUM, Column, HASH_OF_KEY, SEGMENT_HEAD,
+    SEGMENT_MAGIC, SORTED, UNTIL_END, VERSION,
 };
-use crate::CodecError;
+use crate::{CodecError, key};
 
 /// A block is closed when it has so many bytes; its last operation may lead beyond.
 const BLOCK_BYTES: usize = 128 << 10;
@@ -112,14 +113,14 @@ impl BlockWriter {
         key: &[u8],
         value: impl FnOnce(&mut Vec<u8>) -> Result<(), CodecError>,
     ) -> Result<(), CodecError> {
-        let start = self.begin(PUT, key_hash, key);
-        let from = self.open.len();
-        if let Err(error) = value(&mut self.open) {
+        self.prepare();
+        let start = self.open.len();
+        let hash = self.stored(key_hash, key);
+        put_head(&mut self.open, true, hash, key);
+        if let Err(error) = put_value(&mut self.open, value) {
             self.open.truncate(start);
             return Err(error);
         }
-        let length = length(self.open.len() - from).to_le_bytes();
-        self.open[start + 13..start + OP_HEAD].copy_from_slice(&length);
         self.puts += 1;
         self.close_if_full();
         Ok(())
@@ -127,22 +128,35 @@ impl BlockWriter {
 
     /// Sets the value of a key whose bytes are there.
     pub fn put_bytes(&mut self, key_hash: u64, key: &[u8], value: &[u8]) {
-        let start = self.begin(PUT, key_hash, key);
-        self.open[start + 13..start + OP_HEAD].copy_from_slice(&length(value.len()).to_le_bytes());
-        self.open.extend_from_slice(value);
-        self.puts += 1;
-        self.close_if_full();
+        let put = self.put(key_hash, key, |out| {
+            out.extend_from_slice(value);
+            Ok(())
+        });
+        debug_assert!(put.is_ok(), "{put:?}");
     }
 
     /// Removes a key.
     pub fn tombstone(&mut self, key_hash: u64, key: &[u8]) {
-        self.begin(TOMBSTONE, key_hash, key);
+        self.prepare();
+        let hash = self.stored(key_hash, key);
+        put_head(&mut self.open, false, hash, key);
         self.tombstones += 1;
         self.close_if_full();
     }
 
-    /// Writes the head of an operation and its key; the value's length is 0 as yet.
-    fn begin(&mut self, op: u8, key_hash: u64, key: &[u8]) -> usize {
+    /// The hash of an operation as it is written.
+    #[inline]
+    fn stored(&self, key_hash: u64, key: &[u8]) -> Option<u64> {
+        if self.column.hash_of_key {
+            debug_assert_eq!(key_hash, key::hash(key), "the hash of key {key:02x?}");
+            return None;
+        }
+        Some(key_hash)
+    }
+
+    /// Begins a block where none is open; one that grows is given its whole memory.
+    #[inline]
+    fn prepare(&mut self) {
         if self.open.is_empty() {
             self.open = self.pool.take();
             self.open.reserve_exact(BLOCK_SMALL);
@@ -151,16 +165,9 @@ impl BlockWriter {
         } else if self.open.len() > BLOCK_SMALL / 2 && self.open.capacity() < BLOCK_CAPACITY {
             self.open.reserve_exact(BLOCK_CAPACITY - self.open.len());
         }
-        let start = self.open.len();
-        let mut head = [0; OP_HEAD];
-        head[0] = op;
-        head[1..9].copy_from_slice(&key_hash.to_le_bytes());
-        head[9..13].copy_from_slice(&length(key.len()).to_le_bytes());
-        self.open.extend_from_slice(&head);
-        self.open.extend_from_slice(key);
-        start
     }
 
+    #[inline]
     fn close_if_full(&mut self) {
         if self.open.len() >= BLOCK_BYTES {
             self.close();
@@ -179,7 +186,8 @@ impl BlockWriter {
         let mut head = [0; BLOCK_HEAD];
         head[..4].copy_from_slice(&BLOCK_MAGIC);
         head[4..6].copy_from_slice(&VERSION.to_le_bytes());
-        (head[6], head[7]) = (self.column.kind.byte(), self.rows_log2);
+        let hashes = if self.column.hash_of_key { HASH_OF_KEY } else { 0 };
+        (head[6], head[7]) = (self.column.kind.byte(), self.rows_log2 | hashes);
         head[8..12].copy_from_slice(&length(name).to_le_bytes());
         head[12..16].copy_from_slice(&body.to_le_bytes());
         head[16..20].copy_from_slice(&self.puts.to_le_bytes());
@@ -218,17 +226,6 @@ impl BlockWriter {
     /// Memory of what was written, in bytes.
     pub fn bytes(&self) -> usize {
         self.open.capacity() + self.closed_bytes
-    }
-}
-
-/// A length as it is stored.
-///
-/// # Panics
-/// If it is 4 GiB or more.
-fn length(bytes: usize) -> u32 {
-    match u32::try_from(bytes) {
-        Ok(length) => length,
-        Err(_) => panic!("{bytes} bytes do not fit into an operation of a segment"),
     }
 }
 

@@ -6,8 +6,10 @@
 //! says is how things stood when its epoch ended. An encoded entry belongs to no epoch (0) until it
 //! changes again; one that is in the table and in no block is on a list.
 
+mod list;
 mod sweep;
 
+use self::list::{Changed, Soon, Spare};
 use self::sweep::Sweep;
 use super::Table;
 use super::access::Place;
@@ -22,17 +24,8 @@ pub type StreamHash<K> = fn(&K, u64) -> u64;
 /// Appends a value's bytes.
 pub type EncodeValue<V> = fn(&V, &mut Encoder, &mut Vec<u8>) -> Result<(), CodecError>;
 
-/// How many hashes ahead of its use a line is asked for.
-const AHEAD: usize = 16;
-
 /// From one changed entry on so many lines it is cheaper to go by lines than by hashes.
-const SWEEP_SHARE: usize = 3;
-
-/// Hashes of a list's chunk.
-const CHUNK: usize = 4096;
-
-/// Empty chunks that are kept: 2 MB.
-const SPARE_MAX: usize = 64;
+const SWEEP_SHARE: usize = 5;
 
 /// Chunks that are dropped at once.
 const SHED_MAX: usize = 32;
@@ -42,10 +35,10 @@ pub struct Journal<K, V> {
     stream_hash: StreamHash<K>,
     encode: EncodeValue<V>,
     encoder: Encoder,
-    changed: Hashes,
+    changed: Changed,
     block: BlockWriter,
     closing: Option<Closing>,
-    spare: Vec<Vec<u64>>,
+    spare: Spare,
     /// The first value that could not be encoded.
     failure: Option<CodecError>,
 }
@@ -53,7 +46,7 @@ pub struct Journal<K, V> {
 /// An epoch that has ended and was not given away yet.
 struct Closing {
     epoch: u64,
-    changed: Hashes,
+    changed: Changed,
     block: BlockWriter,
     /// Goes by lines instead of the list.
     sweep: Option<Sweep>,
@@ -66,58 +59,6 @@ impl Closing {
     /// Whether its blocks hold every entry that there was.
     fn holds_all(&self) -> bool {
         self.encoded == self.entries || self.sweep.is_some_and(|sweep| sweep.all)
-    }
-}
-
-/// Hashes, in chunks: no growth copies more than one of them.
-#[derive(Default)]
-struct Hashes(Vec<Vec<u64>>);
-
-impl Hashes {
-    #[inline]
-    fn push(&mut self, hash: u64, spare: &mut Vec<Vec<u64>>) {
-        match self.0.last_mut() {
-            Some(chunk) if chunk.len() < CHUNK => chunk.push(hash),
-            first => {
-                // A state that changes little takes little; the second chunk is a whole one.
-                let whole = first.is_some();
-                let mut chunk = spare.pop().unwrap_or_default();
-                if whole {
-                    chunk.reserve_exact(CHUNK);
-                }
-                chunk.push(hash);
-                self.0.push(chunk);
-            }
-        }
-    }
-
-    /// Takes the last hash, and tells one that comes soon.
-    fn pop(&mut self, spare: &mut Vec<Vec<u64>>) -> Option<(u64, Option<u64>)> {
-        let chunk = self.0.last_mut()?;
-        let hash = chunk.pop()?;
-        let soon = chunk.len().checked_sub(AHEAD).map(|at| chunk[at]);
-        if chunk.is_empty() {
-            let chunk = self.0.pop().filter(|chunk| chunk.capacity() >= CHUNK);
-            spare.extend(chunk.filter(|_| spare.len() < SPARE_MAX));
-        }
-        Some((hash, soon))
-    }
-
-    /// Drops a chunk.
-    fn shed(&mut self, spare: &mut Vec<Vec<u64>>) {
-        let Some(mut chunk) = self.0.pop() else { return };
-        if chunk.capacity() >= CHUNK && spare.len() < SPARE_MAX {
-            chunk.clear();
-            spare.push(chunk);
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.0.last().map_or(0, |last| (self.0.len() - 1) * CHUNK + last.len())
-    }
-
-    fn bytes(&self) -> usize {
-        self.0.iter().map(|chunk| chunk.capacity() * size_of::<u64>()).sum()
     }
 }
 
@@ -137,10 +78,10 @@ impl<K: Key, V> Journal<K, V> {
             stream_hash,
             encode,
             encoder: Encoder::new(),
-            changed: Hashes::default(),
+            changed: Changed::default(),
             block,
             closing: None,
-            spare: Vec::new(),
+            spare: Spare::default(),
             failure: None,
         }
     }
@@ -174,7 +115,7 @@ impl<K: Key, V> Journal<K, V> {
         for _ in 0..SHED_MAX {
             closing.changed.shed(&mut self.spare);
         }
-        closing.changed.0.is_empty()
+        closing.changed.is_empty()
     }
 
     /// Encodes an entry that no epoch has changed, into the block of the epoch that ended.
@@ -187,8 +128,7 @@ impl<K: Key, V> Journal<K, V> {
     fn bytes(&self) -> usize {
         let closing = self.closing.as_ref();
         let closing = closing.map_or(0, |closing| closing.changed.bytes() + closing.block.bytes());
-        let spare = self.spare.len() * CHUNK * size_of::<u64>();
-        self.changed.bytes() + self.block.bytes() + closing + spare
+        self.changed.bytes() + self.block.bytes() + closing + self.spare.bytes()
     }
 }
 
@@ -222,6 +162,7 @@ impl<K: Key, V> Table<K, V> {
         let next = journal.block.successor();
         let block = std::mem::replace(&mut journal.block, next);
         let changed = std::mem::take(&mut journal.changed);
+        journal.spare.keep_for(&changed);
         let sweeps = all || changed.len() >= lines / SWEEP_SHARE;
         let sweep = sweeps.then(|| Sweep::new(all));
         journal.closing = Some(Closing { epoch, changed, block, sweep, entries, encoded: 0 });
@@ -253,12 +194,21 @@ impl<K: Key, V> Table<K, V> {
             let Some((hash, soon)) = closing.changed.pop(&mut journal.spare) else { break };
             let epoch = closing.epoch;
             *rows -= 1;
-            if let Some(soon) = soon {
-                self.prefetch(soon);
-            }
+            self.ask_for(soon);
             self.encode_one(hash, epoch, journal);
         }
-        journal.closing.as_ref().is_none_or(|closing| closing.changed.0.is_empty())
+        journal.closing.as_ref().is_none_or(|closing| closing.changed.is_empty())
+    }
+
+    /// Asks for the lines of hashes that come soon.
+    #[inline]
+    fn ask_for(&self, Soon { far, near }: Soon) {
+        if self.old.is_some() {
+            near.into_iter().for_each(|near| self.prefetch(near));
+            return;
+        }
+        far.into_iter().for_each(|far| self.lines.prefetch_home(far));
+        near.into_iter().for_each(|near| self.lines.prefetch_behind_home(near));
     }
 
     /// Encodes an entry with this hash that changed in `epoch`, if there is one left: each has put
@@ -322,7 +272,7 @@ impl<K: Key, V> Table<K, V> {
         if let Some(closing) = ended {
             let holds_all = closing.holds_all();
             let Closing { epoch, changed, mut block, .. } = closing;
-            assert!(changed.0.is_empty(), "entries of epoch {epoch} are left to be encoded");
+            assert!(changed.is_empty(), "entries of epoch {epoch} are left to be encoded");
             block.finish(out);
             return holds_all;
         }

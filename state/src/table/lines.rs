@@ -291,6 +291,21 @@ impl Lines {
         self.line_mut(hole).set_empty();
     }
 
+    /// Asks for the home line of `hash` to be brought into the cache.
+    #[inline]
+    pub(super) fn prefetch_home(&self, hash: u64) {
+        prefetch(self.first.as_ptr().wrapping_add(self.home(hash)));
+    }
+
+    /// Asks for the line behind the home line of `hash`, which was asked for, if that is another's.
+    #[inline]
+    pub(super) fn prefetch_behind_home(&self, hash: u64) {
+        let home = self.home(hash);
+        if self.line(home).hash != hash {
+            prefetch(self.first.as_ptr().wrapping_add(self.next(home)));
+        }
+    }
+
     /// Asks for the home line of `hash` and the one behind it to be brought into the cache: at a
     /// load of one half every third look-up goes on to the second, and to miss there would cost
     /// more than all else.

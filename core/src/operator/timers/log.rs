@@ -16,12 +16,17 @@ impl TimerLog {
     pub(super) fn new(core: &Core, operator: &str, part: &str, kind: ColumnKind) -> Self {
         // Not in quotes, as a state's name is.
         let name = format!("{operator:?}/{part}").into();
-        Self(ChangeLog::new(core, Column { name, kind, fingerprint: 1 }))
+        Self(ChangeLog::new(core, Column { name, kind, fingerprint: 1, hash_of_key: false }))
     }
 
     #[cfg(test)]
     pub(super) fn none() -> Self {
-        let column = Column { name: "".into(), kind: ColumnKind::TimerQueue, fingerprint: 1 };
+        let column = Column {
+            name: "".into(),
+            kind: ColumnKind::TimerQueue,
+            fingerprint: 1,
+            hash_of_key: false,
+        };
         Self(ChangeLog::none(column))
     }
 

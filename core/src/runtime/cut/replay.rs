@@ -3,7 +3,7 @@
 use std::slice;
 
 use thalweg_checkpoint::{FileInfo, Store, fail_point};
-use thalweg_state::segment::{BlockReader, OP_HEAD, SegmentHead};
+use thalweg_state::segment::{BlockReader, SegmentHead};
 
 use super::open::Segment;
 use super::segments::{Part, Segments, Take};
@@ -11,6 +11,9 @@ use super::{Restore, Restoring, invalid};
 use crate::runtime::poison::refuse_leftovers;
 use crate::runtime::{SideCpus, Worker};
 use crate::{Error, Result};
+
+/// What a row takes, or less: room is made for no more rows than could have so many bytes.
+const ROW_BYTES: u64 = 16;
 
 /// State with fewer bytes is read where it is replayed.
 const AHEAD_LEAST: u64 = 4 << 20;
@@ -85,7 +88,7 @@ impl Worker {
     fn restore_state(&mut self, restore: &Restore, read: &Read<'_>) -> Result<()> {
         let (checkpoint, files) = (restore.image.checkpoint, &restore.segments[..]);
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-        let rows_max = usize::try_from(bytes / OP_HEAD as u64).unwrap_or(usize::MAX);
+        let rows_max = usize::try_from(bytes / ROW_BYTES).unwrap_or(usize::MAX);
         let mut replay = Replay { files: files.iter(), rows_max, failed: None };
         read(Segments { checkpoint, files }, &mut |part| replay.take(self, part))?;
         for (core, bytes) in &*restore.unions {

@@ -64,7 +64,8 @@ impl<R: Rows> Table<R> {
         let types = [("key", key_shape::<K>()), ("value", V::FINGERPRINT)];
         // In quotes, as that of a state with a key.
         let name = format!("{operator:?}/{name:?}").into();
-        let column = Column { name, kind, fingerprint: fingerprint("operator", &types) };
+        let column =
+            Column { name, kind, fingerprint: fingerprint("operator", &types), hash_of_key: false };
         Rc::new(RefCell::new(Self {
             rows: R::default(),
             log: ChangeLog::new(core, column),

@@ -11,8 +11,8 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::MERGE;
-use crate::segment::reader::{split_op, u32_at};
-use crate::segment::{Column, ColumnKind, OP_HEAD, Op, SegmentError, SegmentStream, damaged};
+use crate::segment::op::Split;
+use crate::segment::{Column, ColumnKind, Op, SegmentError, SegmentStream, damaged};
 
 /// A segment and where in it the merge is.
 pub(super) struct Cursor<R> {
@@ -82,7 +82,7 @@ impl<R: Read> Cursor<R> {
         let Some(Found { column, .. }) = &self.column else { return Ok(false) };
         let place = match &mut self.source {
             Source::Streamed(streamed) => streamed.next_op(column)?,
-            Source::Sorted(sorted) => sorted.next_op(column.kind),
+            Source::Sorted(sorted) => sorted.next_op(column),
         };
         let has_more = place.is_some();
         self.at = place.unwrap_or_default();
@@ -151,16 +151,16 @@ impl<R: Read> Streamed<R> {
     fn next_op(&mut self, column: &Column) -> Result<Option<Place>, SegmentError> {
         while self.waiting.is_none() {
             if !self.unread.is_empty() {
-                let place = Place::read(self.stream.block(), &mut self.unread, 0, column.kind);
+                let place = Place::read(self.stream.block(), &mut self.unread, 0, column);
                 return place.map(Some).ok_or_else(|| self.not_sorted(&column.name));
             }
             let Some(block) = self.stream.next_block()? else { return Ok(None) };
             let order = block.name().cmp(&column.name);
-            let shape = (block.kind(), block.fingerprint());
+            let is_like = block.is_like(column);
             self.unread = block.op_range();
             if order == Ordering::Greater {
                 self.waiting = Some(Found { column: block.column(), rows: block.rows() });
-            } else if order == Ordering::Less || shape != (column.kind, column.fingerprint) {
+            } else if order == Ordering::Less || !is_like {
                 return Err(self.not_sorted(&column.name));
             }
         }
@@ -204,8 +204,7 @@ impl Sorted {
             let number = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
             let (ops, rows, range) = (block.len(), block.rows(), block.op_range());
             if let Some(loading) = columns.get_mut(block.name()) {
-                let shape = (loading.found.column.kind, loading.found.column.fingerprint);
-                if shape != (block.kind(), block.fingerprint()) {
+                if !block.is_like(&loading.found.column) {
                     let found = format!("column {} changes its kind or shape", block.name());
                     return Err(damaged(MERGE, stream.of_block(&found)));
                 }
@@ -230,28 +229,32 @@ impl Sorted {
         Some(found)
     }
 
-    fn next_op(&mut self, kind: ColumnKind) -> Option<Place> {
+    fn next_op(&mut self, column: &Column) -> Option<Place> {
         let Entry { block, at, .. } = self.entries.next()?;
         let ops = self.blocks.get(block as usize)?;
-        Place::read(ops, &mut (at as usize..ops.len()), block, kind)
+        Place::read(ops, &mut (at as usize..ops.len()), block, column)
     }
 }
 
 impl Loading {
     /// Sorts the operations; of one key the last is left.
     fn sort(self, blocks: &[Box<[u8]>]) -> (Found, Vec<Entry>) {
-        let kind = self.found.column.kind;
+        let Column { kind, hash_of_key, .. } = self.found.column;
         let mut entries = Vec::with_capacity(self.ops);
         for block in self.blocks {
             let mut rest = &blocks[block as usize][..];
             let bytes = rest.len();
             loop {
                 let at = (bytes - rest.len()) as u32;
-                let Some(op) = split_op(&mut rest) else { break };
+                let Some(split) = Split::off(&mut rest, hash_of_key) else { break };
+                let op = split.op();
                 entries.push(Entry { rank: rank(kind, op.key_hash, op.key), block, at });
             }
         }
-        let key = |entry: &Entry| key_at(&blocks[entry.block as usize][entry.at as usize..]);
+        let key = |entry: &Entry| {
+            let mut op = &blocks[entry.block as usize][entry.at as usize..];
+            Split::off(&mut op, hash_of_key).map_or(&[][..], |op| op.key)
+        };
         let newer = |a: &Entry, b: &Entry| (b.block, b.at).cmp(&(a.block, a.at));
         entries.sort_unstable_by(|a, b| {
             a.rank.cmp(&b.rank).then_with(|| key(a).cmp(key(b))).then_with(|| newer(a, b))
@@ -263,13 +266,16 @@ impl Loading {
 
 impl Place {
     /// Takes the first operation out of a range of a block.
-    fn read(bytes: &[u8], unread: &mut Range<usize>, block: u32, kind: ColumnKind) -> Option<Self> {
+    fn read(bytes: &[u8], unread: &mut Range<usize>, block: u32, column: &Column) -> Option<Self> {
         let mut rest = bytes.get(unread.clone())?;
-        let op = split_op(&mut rest)?;
-        let key = unread.start + OP_HEAD..unread.start + OP_HEAD + op.key.len();
-        let value = op.value.map(|value| key.end..key.end + value.len());
+        let op = Split::off(&mut rest, column.hash_of_key)?.op();
+        let place = |part: &[u8]| {
+            let from = part.as_ptr().addr() - bytes.as_ptr().addr();
+            from..from + part.len()
+        };
+        let (key, value) = (place(op.key), op.value.map(place));
         unread.start = unread.end - rest.len();
-        let rank = rank(kind, op.key_hash, op.key);
+        let rank = rank(column.kind, op.key_hash, op.key);
         Some(Self { rank, key_hash: op.key_hash, block, key, value })
     }
 }
@@ -284,9 +290,4 @@ fn rank(kind: ColumnKind, key_hash: u64, key: &[u8]) -> u64 {
     let length = key.len().min(8);
     first[..length].copy_from_slice(&key[..length]);
     u64::from_be_bytes(first)
-}
-
-/// The key of the operation that begins here, which was read before.
-fn key_at(op: &[u8]) -> &[u8] {
-    &op[OP_HEAD..OP_HEAD + u32_at(op, 9) as usize]
 }
