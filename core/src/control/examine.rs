@@ -353,7 +353,7 @@ mod tests {
         let said: Vec<_> = seen.bad.iter().map(|bad| bad.what.as_str()).collect();
         assert!(said[0].starts_with("its checksum is "), "{said:?}");
         assert_eq!(said[1], "it is missing");
-        assert!(said[2] == "it has 125 bytes of 126" && said.len() == 3, "{said:?}");
+        assert!(said[2] == "it has 118 bytes of 119" && said.len() == 3, "{said:?}");
         manifest.job.max_parallelism = 0;
         assert_eq!(all(&store, &manifest).bad.len(), 1);
     }

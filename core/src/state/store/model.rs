@@ -10,7 +10,7 @@ use std::rc::Rc;
 use thalweg_state::segment::{Block, BlockReader};
 use thalweg_state::{KeyRef, Ttl, key};
 
-use super::Store;
+use super::{Places, Store};
 use crate::runtime::Core;
 use crate::state::{ColdState, Held, Journalled, StateMemory, StateSpec};
 use crate::time::{Clock, ManualClock};
@@ -36,7 +36,9 @@ impl Way {
     fn store(&self, core: &Rc<Core>) -> Store<String, Vec<u64>> {
         let mut spec = StateSpec::new("s");
         spec.ttl = self.expires.then(|| Ttl::new(TTL_MS));
-        Store::new(Rc::clone(core), "o", &spec)
+        // Only hashes of keys need not be stored.
+        let places = Places { is_plain: self.hashes == u64::MAX, ..Places::PLAIN };
+        Store::of_rows(core, "o", &spec, places)
     }
 }
 
