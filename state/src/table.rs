@@ -38,14 +38,17 @@ pub use room::Room;
 pub use walk::{EntryRef, Iter};
 
 use access::Place;
-use lines::Lines;
 pub(crate) use lines::prefetch;
+use lines::{Lines, SPREAD};
 use pair::Pair;
 use rehash::Migration;
 use slab::Slab;
 
 /// Least number of lines of a table.
 const LINES_MIN: usize = 16;
+
+/// Most lines that are ever asked for at once: more than any machine has memory for.
+const LINES_MAX: usize = 1 << 48;
 
 /// How many runs of a table may be on their way to the cold tier at the same time: an entry knows
 /// its own by a number from 1 to this.
@@ -63,6 +66,8 @@ pub struct Table<K: Key, V> {
     old: Option<Box<Migration>>,
     /// As soon as so many lines are in use the table needs another one.
     full_at: usize,
+    /// Whether the order of the lines is none in which entries were ever written.
+    is_scattered: bool,
     slab: Slab<Pair<K, V>>,
     room: Rc<Room>,
     /// The table never shrinks below this many lines.
@@ -82,10 +87,11 @@ impl<K: Key, V> Table<K, V> {
     pub fn with_capacity(entry_count: usize) -> Self {
         let count = lines_for(entry_count);
         Self {
-            lines: Lines::new(count),
+            lines: Lines::new(count, SPREAD),
             live: 0,
             old: None,
             full_at: count / 2,
+            is_scattered: false,
             slab: Slab::new(),
             room: Rc::default(),
             lines_floor: count,
@@ -95,6 +101,17 @@ impl<K: Key, V> Table<K, V> {
             journal: None,
             owns: PhantomData,
         }
+    }
+
+    /// Gives an empty table an order of lines of its own: entries that come in the order of another
+    /// table's lines would all begin at the front of a small one, where finding a free line takes
+    /// as many steps as there are entries.
+    ///
+    /// # Panics
+    /// If the table has entries.
+    pub fn order_by(&mut self, seed: u64) {
+        assert!(self.is_empty() && self.old.is_none(), "{} entries have an order", self.len());
+        self.lines = Lines::new(self.lines.count(), spread_of(seed));
     }
 
     /// Bounds the growth of this table and of all others that share `room`.
@@ -299,7 +316,13 @@ impl<K: Key, V> Default for Table<K, V> {
     }
 }
 
+/// An odd number made of a seed.
+fn spread_of(seed: u64) -> u64 {
+    let seed = (seed ^ seed >> 32).wrapping_mul(SPREAD);
+    (seed ^ seed >> 29) | 1
+}
+
 /// Lines that hold `entry_count` entries at a load of at most one half.
 fn lines_for(entry_count: usize) -> usize {
-    entry_count.saturating_mul(2).max(LINES_MIN).next_power_of_two()
+    entry_count.min(LINES_MAX / 2).saturating_mul(2).max(LINES_MIN).next_power_of_two()
 }

@@ -69,6 +69,7 @@ impl<K: Key> Cold<K> {
         let column = core.budget.column(core.index(), name, ttl)?;
         // There are never many, and they had better not take the memory of rows.
         let mut ghosts = Table::default();
+        ghosts.order_by(!KeyRef::new(name.as_bytes()).hash);
         ghosts.set_room(Rc::new(Room::none()));
         Ok(Self {
             core: Rc::clone(core),

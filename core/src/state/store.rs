@@ -87,7 +87,7 @@ impl<K: Key, V: Row> Store<K, V> {
         let (rows, column) = match ttl {
             None => {
                 let column = column(V::SHAPE);
-                let mut table = table(&core.budget, spec.keys);
+                let mut table = table(&core.budget, spec.keys, &column);
                 if spec.in_turns {
                     table.fills_in_turns();
                 }
@@ -96,7 +96,7 @@ impl<K: Key, V: Row> Store<K, V> {
             }
             Some(ttl) => {
                 let column = column(Stamped::<V>::SHAPE);
-                let mut table = table(&core.budget, spec.keys);
+                let mut table = table(&core.budget, spec.keys, &column);
                 journal(&core, &mut table, &column, &places);
                 let rows = Expiring::new(table, ttl, spec.hang_together);
                 (Rows::Expiring(Box::new(rows)), column)
@@ -305,9 +305,10 @@ impl<K: Key, V: Row> Store<K, V> {
 }
 
 /// A table within the budget; it starts smaller than it was asked to if that would break it.
-fn table<K: Key, V>(budget: &Budget, keys: usize) -> Table<K, V> {
+fn table<K: Key, V>(budget: &Budget, keys: usize, column: &Column) -> Table<K, V> {
     let most = budget.room().bytes() / (4 * LINE_BYTES);
     let mut table = Table::with_capacity(keys.min(most));
+    table.order_by(KeyRef::new(column.name.as_bytes()).hash);
     budget.room().take(table.bytes());
     table.set_room(Rc::clone(budget.room()));
     table

@@ -22,8 +22,9 @@ const MAPPED_MIN: usize = 128 << 10;
 /// Size of the pieces in which memory of small pages is given back: some ten microseconds each.
 const PIECE: usize = 64 << 10;
 
-/// Spreads hashes whose low bits are fixed by the key group; 2^64 divided by the golden ratio.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Spreads hashes whose low bits are fixed by the key group, unless a table is given an odd number
+/// of its own; 2^64 divided by the golden ratio.
+pub(super) const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The line holds an entry.
 const OCCUPIED: u64 = 1;
@@ -193,6 +194,8 @@ impl Line {
 pub(super) struct Lines {
     first: NonNull<Line>,
     count: usize,
+    /// Odd number by which hashes are multiplied.
+    spread: u64,
     /// Shift that takes a spread hash to its home line.
     shift: u32,
     memory: Memory,
@@ -210,17 +213,23 @@ enum Memory {
 unsafe impl Send for Lines {}
 
 impl Lines {
-    /// Makes `count` empty lines; `count` is a power of two of at least 2.
-    pub(super) fn new(count: usize) -> Self {
+    /// Makes `count` empty lines; `count` is a power of two of at least 2, `spread` is odd.
+    pub(super) fn new(count: usize, spread: u64) -> Self {
         assert!(count.is_power_of_two() && count >= 2, "{count} lines");
+        debug_assert!(spread & 1 == 1, "hashes times {spread:#x}");
         let (first, memory) = allocate(count);
         let shift = u64::BITS - count.trailing_zeros();
-        Self { first, count, shift, memory, released: 0 }
+        Self { first, count, spread, shift, memory, released: 0 }
     }
 
     #[inline]
     pub(super) fn count(&self) -> usize {
         self.count
+    }
+
+    /// What their order comes from.
+    pub(super) fn spread(&self) -> u64 {
+        self.spread
     }
 
     /// Memory that was not given back.
@@ -235,7 +244,7 @@ impl Lines {
 
     #[inline]
     pub(super) fn home(&self, hash: u64) -> usize {
-        (hash.wrapping_mul(SPREAD) >> self.shift) as usize
+        (hash.wrapping_mul(self.spread) >> self.shift) as usize
     }
 
     #[inline]

@@ -9,7 +9,7 @@
 use super::access::Place;
 use super::lines::{Line, Lines};
 use super::pair::Pair;
-use super::{LINES_MIN, Table, lines_for};
+use super::{LINES_MIN, Table, lines_for, spread_of};
 use crate::key::Key;
 
 /// Entries that one change moves at most.
@@ -122,9 +122,7 @@ impl<K: Key, V> Table<K, V> {
 
     #[cold]
     fn grow(&mut self) {
-        while self.old.is_some() {
-            self.rehash_step();
-        }
+        self.rehash_all();
         let count = self.lines.count();
         if self.live < self.full_at {
             return;
@@ -139,19 +137,33 @@ impl<K: Key, V> Table<K, V> {
         }
     }
 
-    /// Makes lines for so many entries at once, as far as there is room: rows in the order of
-    /// another table's lines would run into each other in a smaller one.
-    pub fn expect(&mut self, entries: usize) {
-        let count = lines_for(entries);
-        let most = self.room.bytes() / (2 * size_of::<Line>());
-        if self.lines.count() >= count || count > most {
+    /// Makes lines for so many entries that come in the order of this table's lines, as they were
+    /// written: then they go in front to back. Where there is room for less than half of the lines,
+    /// they would run into each other at the front, each passing all before it: the table gets
+    /// another order then, made of `seed`, once.
+    ///
+    /// Costs a rehash in one go: for a table that is being rebuilt.
+    pub fn expect(&mut self, entries: usize, seed: u64) {
+        let (wanted, lines) = (lines_for(entries), self.lines.count());
+        if lines >= wanted {
             return;
         }
-        while self.old.is_some() {
-            self.rehash_step();
+        let share = if Pair::<K, V>::INLINE { 1 } else { 2 };
+        let most = eighths(self.room.bytes() / (share * size_of::<Line>()), 7);
+        let count = most.checked_ilog2().map_or(lines, |log2| wanted.min(1 << log2).max(lines));
+        let scatters = count < wanted / 2 && !self.is_scattered;
+        if count == lines && !scatters {
+            return;
         }
-        self.room.take(count * size_of::<Line>());
-        self.start_rehash(count);
+        self.rehash_all();
+        self.room.take((count - lines) * size_of::<Line>());
+        let spread = if scatters { spread_of(seed) } else { self.lines.spread() };
+        self.is_scattered |= scatters;
+        self.start_rehash_as(count, spread);
+        self.rehash_all();
+    }
+
+    fn rehash_all(&mut self) {
         while self.old.is_some() {
             self.rehash_step();
         }
@@ -159,13 +171,21 @@ impl<K: Key, V> Table<K, V> {
 
     #[cold]
     pub(super) fn start_rehash(&mut self, count: usize) {
+        self.start_rehash_as(count, self.lines.spread());
+    }
+
+    /// With another `spread` no entry may come or go before the rehash has ended: home lines do
+    /// not keep their order.
+    #[cold]
+    fn start_rehash_as(&mut self, count: usize, spread: u64) {
         assert!(self.old.is_none(), "a rehash is under way");
         let crowded = self.live > count / 4;
         let quota = if crowded { MOVED_MAX_CROWDED } else { MOVED_MAX };
         if let Some(journal) = &mut self.journal {
             journal.rehash_starts();
         }
-        let lines = std::mem::replace(&mut self.lines, Lines::new(count));
+        let fresh = Lines::new(count, spread);
+        let lines = std::mem::replace(&mut self.lines, fresh);
         let (live, ahead_from) = (self.live, usize::MAX);
         self.old = Some(Box::new(Migration { lines, cursor: 0, live, ahead_from, quota }));
         self.full_at = if crowded { eighths(count, 7) } else { count / 2 };
@@ -263,29 +283,74 @@ mod tests {
         assert!(wrapped || last.is_none_or(|last| last <= 4 * cursor + 8), "{last:?} {cursor}");
     }
 
-    /// In the order of their home lines each behind the other, as another table's are written.
+    fn hash(key: u64) -> u64 {
+        KeyRef::new(&key.to_be_bytes()).hash
+    }
+
+    /// How far the farthest entry of a table is from its home line.
+    fn farthest(table: &Table<u64, u64>) -> usize {
+        let lines = &table.lines;
+        let far = |index: usize| {
+            let line = lines.line(index);
+            let far = index.wrapping_sub(lines.home(line.hash)) & (lines.count() - 1);
+            if line.is_occupied() { far } else { 0 }
+        };
+        (0..lines.count()).map(far).max().unwrap_or(0)
+    }
+
+    /// Keys in the order of their home lines, as another table would have written them.
+    fn in_order(table: &Table<u64, u64>) -> Vec<u64> {
+        let mut keys: Vec<u64> = (0..COUNT).collect();
+        keys.sort_by_key(|key| hash(*key).wrapping_mul(table.lines.spread()));
+        keys
+    }
+
     #[test]
     fn room_that_was_made_keeps_rows_in_order_apart() {
-        let mut keys: Vec<u64> = (0..COUNT).collect();
         let mut table: Table<u64, u64> = Table::with_capacity(0);
-        table.expect(keys.len());
+        let keys = in_order(&table);
+        table.expect(keys.len(), 1);
         let lines = table.lines.count();
-        let home = |key: &u64| table.lines.home(KeyRef::new(&key.to_be_bytes()).hash);
-        keys.sort_by_key(home);
-        for key in &keys {
-            insert(&mut table, *key);
-        }
+        keys.iter().for_each(|key| insert(&mut table, *key));
         assert_eq!((table.lines.count(), table.is_rehashing()), (lines, false));
-        let far = |key: &u64| {
-            let hash = KeyRef::new(&key.to_be_bytes()).hash;
-            let at = table.probe(KeyRef::new(&key.to_be_bytes())).unwrap();
-            at.wrapping_sub(table.lines.home(hash)) & (lines - 1)
-        };
-        let farthest = keys.iter().map(far).max().unwrap();
-        assert!(farthest < 200, "{farthest} lines from home");
+        assert!(!table.is_scattered && farthest(&table) < 200, "{} lines", farthest(&table));
+    }
+
+    /// At every tenth key: the table is searched as far as its entries lie from their homes.
+    #[test]
+    fn rows_in_order_do_not_run_into_each_other_where_room_is_short() {
+        let mut table: Table<u64, u64> = Table::with_capacity(0);
+        table.order_by(7);
+        let keys = in_order(&table);
+        (1..=4).for_each(|key| insert(&mut table, COUNT + key));
         table.set_room(Rc::new(Room::none()));
-        table.expect(4 * keys.len());
-        assert_eq!(table.lines.count(), lines, "without room no lines are made");
+        table.expect(keys.len(), 1);
+        assert!(table.is_scattered && table.lines.count() == LINES_MIN);
+        for (index, key) in keys.iter().enumerate() {
+            insert(&mut table, *key);
+            if index as u64 % (COUNT / 10) == 0 {
+                let (far, lines) = (farthest(&table), table.lines.count());
+                assert!(far < 1_000, "{far} of {lines} lines with {index} keys");
+                table.expect(keys.len(), 2);
+            }
+        }
+        let all = keys.iter().chain(&[COUNT + 1, COUNT + 4]);
+        all.for_each(|key| assert!(table.get(KeyRef::new(&key.to_be_bytes())).is_some(), "{key}"));
+    }
+
+    #[test]
+    fn room_for_half_of_the_lines_is_taken_in_order() {
+        let mut table: Table<u64, u64> = Table::with_capacity(0);
+        let half = lines_for(COUNT as usize) / 2;
+        table.set_room(Rc::new({
+            let room = Room::none();
+            room.set(half * size_of::<Line>() * 5 / 4);
+            room
+        }));
+        table.expect(COUNT as usize, 1);
+        assert_eq!((table.lines.count(), table.is_scattered), (half, false));
+        table.expect(usize::MAX, 1);
+        assert!(table.is_scattered);
     }
 
     #[test]

@@ -49,8 +49,8 @@ impl<K: Key, V: Row> Journalled for Store<K, V> {
         if !is_of(block, &self.column)? {
             return Ok(false);
         }
-        let rows = block.rows();
-        with_table!(&mut self.rows, table => table.expect(rows));
+        let (rows, seed) = (block.rows(), self.core.wall_millis() as u64);
+        with_table!(&mut self.rows, table => table.expect(rows, seed));
         let overflows = self.core.budget.overflows();
         if overflows && self.cold.is_none() {
             self.cold = Some(Box::new(Cold::new(&self.core, &self.column.name, self.lone_ttl())?));
