@@ -328,7 +328,7 @@ mod tests {
         assert!(table.is_scattered && table.lines.count() == LINES_MIN);
         for (index, key) in keys.iter().enumerate() {
             insert(&mut table, *key);
-            if index as u64 % (COUNT / 10) == 0 {
+            if (index as u64).is_multiple_of(COUNT / 10) {
                 let (far, lines) = (farthest(&table), table.lines.count());
                 assert!(far < 1_000, "{far} of {lines} lines with {index} keys");
                 table.expect(keys.len(), 2);
