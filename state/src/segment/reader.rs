@@ -50,7 +50,7 @@ impl SegmentHead {
     /// Reads a head.
     ///
     /// # Errors
-    /// The bytes are none, or of a later version.
+    /// The bytes are none, or of another version.
     pub fn read(head: &[u8; SEGMENT_HEAD]) -> Result<Self, SegmentError> {
         magic(SEGMENT, head, SEGMENT_MAGIC)?;
         checksum(SEGMENT, head)?;
@@ -84,7 +84,7 @@ impl<'a> SegmentReader<'a> {
     /// Reads the head of a segment that takes up all of `bytes`.
     ///
     /// # Errors
-    /// They are none, or of a later version.
+    /// They are none, or of another version.
     pub fn new(bytes: &'a [u8]) -> Result<Self, SegmentError> {
         let Some((head, body)) = bytes.split_first_chunk() else {
             return Err(damaged(SEGMENT, format!("{} bytes are less than a head", bytes.len())));
@@ -180,7 +180,7 @@ impl<'a> BlockReader<'a> {
     /// Reads a block off the front of `bytes`.
     ///
     /// # Errors
-    /// There is none, or one of a later version.
+    /// There is none, or one of another version.
     pub fn read(bytes: &mut &'a [u8]) -> Result<Self, SegmentError> {
         let all = *bytes;
         let Some((head, _)) = all.split_first_chunk() else {

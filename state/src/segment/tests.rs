@@ -159,7 +159,7 @@ proptest! {
     }
 }
 
-/// The format is fixed: these bytes must be read by every later version.
+/// The format of a version is fixed: other bytes than these need another version.
 #[test]
 fn the_format_is_what_it_was() {
     let mut blocks = Vec::new();
@@ -184,6 +184,19 @@ fn the_format_is_what_it_was() {
     )
     .replace('v', &"76".repeat(130));
     assert_eq!(hex, expected);
+}
+
+#[test]
+fn another_version_is_refused_by_its_number() {
+    for number in [VERSION - 1, VERSION + 1] {
+        let mut bytes = segment(1, &[(0, vec![1], Some(vec![2]))]);
+        let head = &mut bytes[..SEGMENT_HEAD];
+        head[4..6].copy_from_slice(&number.to_le_bytes());
+        let checksum = xxhash_rust::xxh3::xxh3_64(&head[..SEGMENT_HEAD - CHECKSUM]);
+        head[SEGMENT_HEAD - CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+        let refused = SegmentReader::new(&bytes).expect_err("another version").to_string();
+        assert!(refused.contains(&format!("version {number}, not {VERSION}")), "{refused}");
+    }
 }
 
 #[test]
