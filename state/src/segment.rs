@@ -8,11 +8,11 @@
 //! Numbers are little-endian. Segment: `TWSG`, version u16, 0u16, core u32, blocks u32, number u64,
 //! epoch u64, bytes of all blocks u64, XXH3 of what stands before u64. Block: `TWBK`, version u16,
 //! kind u8, rows u8, bytes of the name u32, bytes of the operations u32, puts u32, tombstones u32,
-//! fingerprint u64, name, operations, XXH3 of what stands before u64. Rows: the binary logarithm of
-//! those that there are by then, rounded up, a hint; and 128 if the hash of each operation is that
-//! of its key, and is not written. Operation: twice the bytes of the key, and 1 more for a put, as
-//! LEB128; hash of the stream's key u64, unless it is not written; key; for a put the bytes of the
-//! value as LEB128, and the value.
+//! fingerprint u64, name, operations, XXH3 of what stands before u64. Rows: those that there are by
+//! then in quarters of octaves, rounded up, a hint: q + 4 o for (4 + q) × 2^o / 4; and 128 if the
+//! hash of each operation is that of its key, and is not written. Operation: twice the bytes of the
+//! key, and 1 more for a put, as LEB128; hash of the stream's key u64, unless it is not written;
+//! key; for a put the bytes of the value as LEB128, and the value.
 
 mod census;
 mod merge;
@@ -35,7 +35,7 @@ pub use stream::SegmentStream;
 pub use writer::{Block, BlockWriter, SegmentHeader};
 
 /// The version of both formats.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 const SEGMENT_MAGIC: [u8; 4] = *b"TWSG";
 const BLOCK_MAGIC: [u8; 4] = *b"TWBK";
@@ -54,6 +54,19 @@ const BLOCK_HEAD: usize = 32;
 
 /// The flag beside the rows of a block: hashes are those of keys.
 const HASH_OF_KEY: u8 = 128;
+
+/// The largest number of rows that a head can say, coded.
+const ROWS_CODE_MAX: u8 = HASH_OF_KEY - 1;
+
+/// The rows that a code stands for; less than 2^32.
+fn rows_of_code(code: u8) -> usize {
+    (4 + usize::from(code % 4)) << (code / 4) >> 2
+}
+
+/// The least code that stands for so many rows or more, as far as there is one.
+fn code_of_rows(rows: usize) -> u8 {
+    (0..ROWS_CODE_MAX).find(|&code| rows_of_code(code) >= rows).unwrap_or(ROWS_CODE_MAX)
+}
 
 /// Bytes of a checksum.
 const CHECKSUM: usize = 8;

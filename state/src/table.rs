@@ -85,7 +85,7 @@ pub struct Table<K: Key, V> {
 impl<K: Key, V> Table<K, V> {
     /// Makes a table with room for `entry_count` entries before it grows for the first time.
     pub fn with_capacity(entry_count: usize) -> Self {
-        let count = lines_for(entry_count);
+        let count = lines_at(entry_count, 4);
         Self {
             lines: Lines::new(count, SPREAD),
             live: 0,
@@ -322,7 +322,7 @@ fn spread_of(seed: u64) -> u64 {
     (seed ^ seed >> 29) | 1
 }
 
-/// Lines that hold `entry_count` entries at a load of at most one half.
-fn lines_for(entry_count: usize) -> usize {
-    entry_count.min(LINES_MAX / 2).saturating_mul(2).max(LINES_MIN).next_power_of_two()
+/// Lines that hold `entry_count` entries at a load of at most so many eighths.
+fn lines_at(entry_count: usize, eighths: usize) -> usize {
+    (entry_count.min(LINES_MAX / 8) * 8).div_ceil(eighths).max(LINES_MIN).next_power_of_two()
 }

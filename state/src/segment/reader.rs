@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::op::Split;
 use super::{
     BLOCK_HEAD, BLOCK_MAGIC, CHECKSUM, Column, ColumnKind, HASH_OF_KEY, Ops, SEGMENT_HEAD,
-    SEGMENT_MAGIC, SORTED, SegmentError, SegmentHeader, UNTIL_END, VERSION, damaged,
+    SEGMENT_MAGIC, SORTED, SegmentError, SegmentHeader, UNTIL_END, VERSION, damaged, rows_of_code,
 };
 
 pub(super) const SEGMENT: &str = "read a segment";
@@ -217,7 +217,7 @@ impl<'a> BlockReader<'a> {
             fingerprint: u64_at(head, 24),
             puts: u32_at(head, 16),
             tombstones: u32_at(head, 20),
-            rows: 1_usize.checked_shl((head[7] & !HASH_OF_KEY).into()).unwrap_or(usize::MAX),
+            rows: rows_of_code(head[7] & !HASH_OF_KEY),
             hash_of_key: head[7] & HASH_OF_KEY != 0,
             ops: &rest[..ops as usize],
             all,

@@ -174,13 +174,13 @@ fn the_format_is_what_it_was() {
     let bytes = SegmentHeader { core: 7, number: 8, epoch: 9 }.segment(&blocks);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = concat!(
-        "5457534702000000070000000200000008000000000000000900000000000000fd00000000000000",
-        "30987f391f2ff5335457424b02000200050000001b00000001000000010000000000000000010000",
-        "226f222f310708070605040302016b65790576616c7565000900000000000000cd254765dae03956",
-        "5457424b02000183050000008800000001000000000000000000000000000000226f222f30076b65",
+        "5457534703000000070000000200000008000000000000000900000000000000fd00000000000000",
+        "ea9637ecd9d742415457424b03000200050000001b00000001000000010000000000000000010000",
+        "226f222f310708070605040302016b65790576616c7565000900000000000000813654a5cefd03a9",
+        "5457424b03000189050000008800000001000000000000000000000000000000226f222f30076b65",
         "798201",
         "v",
-        "bfadf80dd90696e6"
+        "ee8d3a07cef35b07"
     )
     .replace('v', &"76".repeat(130));
     assert_eq!(hex, expected);
@@ -197,6 +197,16 @@ fn another_version_is_refused_by_its_number() {
         let refused = SegmentReader::new(&bytes).expect_err("another version").to_string();
         assert!(refused.contains(&format!("version {number}, not {VERSION}")), "{refused}");
     }
+}
+
+#[test]
+fn codes_of_rows_are_at_most_a_quarter_above_them() {
+    for rows in (1..5_000).chain((1..31).map(|log2| (1 << log2) + 1)) {
+        let told = rows_of_code(code_of_rows(rows));
+        assert!((rows..=rows + rows / 4).contains(&told), "{rows} rows are told as {told}");
+    }
+    assert_eq!(rows_of_code(code_of_rows(0)), 1);
+    assert_eq!(rows_of_code(code_of_rows(usize::MAX)), 7 << 29);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::op::{length, put_head, put_value};
 use super::pool::BlockPool;
 use super::{
     BLOCK_HEAD, BLOCK_MAGIC, BlockReader, CHECKSUM, Column, HASH_OF_KEY, SEGMENT_HEAD,
-    SEGMENT_MAGIC, SORTED, UNTIL_END, VERSION,
+    SEGMENT_MAGIC, SORTED, UNTIL_END, VERSION, code_of_rows,
 };
 use crate::{CodecError, key};
 
@@ -60,8 +60,8 @@ pub struct BlockWriter {
     open: Vec<u8>,
     puts: u32,
     tombstones: u32,
-    /// The binary logarithm of the rows that there are.
-    rows_log2: u8,
+    /// The rows that there are, as a head says it.
+    rows_code: u8,
     closed: Vec<Block>,
     closed_bytes: usize,
     pool: BlockPool,
@@ -83,8 +83,8 @@ impl BlockWriter {
     pub fn pooled(column: Column, pool: BlockPool) -> Self {
         assert!(u32::try_from(column.name.len()).is_ok(), "a name of {} bytes", column.name.len());
         let (open, closed) = (Vec::new(), Vec::new());
-        let (puts, tombstones, rows_log2, closed_bytes) = (0, 0, 0, 0);
-        Self { column, open, puts, tombstones, rows_log2, closed, closed_bytes, pool }
+        let (puts, tombstones, rows_code, closed_bytes) = (0, 0, 0, 0);
+        Self { column, open, puts, tombstones, rows_code, closed, closed_bytes, pool }
     }
 
     /// A writer without operations for the same column, from the same pool.
@@ -95,7 +95,7 @@ impl BlockWriter {
 
     /// Says how many rows there are, for who makes room before it reads them.
     pub fn note_rows(&mut self, rows: usize) {
-        self.rows_log2 = (usize::BITS - rows.saturating_sub(1).leading_zeros()) as u8;
+        self.rows_code = code_of_rows(rows);
     }
 
     /// What it writes for.
@@ -187,7 +187,7 @@ impl BlockWriter {
         head[..4].copy_from_slice(&BLOCK_MAGIC);
         head[4..6].copy_from_slice(&VERSION.to_le_bytes());
         let hashes = if self.column.hash_of_key { HASH_OF_KEY } else { 0 };
-        (head[6], head[7]) = (self.column.kind.byte(), self.rows_log2 | hashes);
+        (head[6], head[7]) = (self.column.kind.byte(), self.rows_code | hashes);
         head[8..12].copy_from_slice(&length(name).to_le_bytes());
         head[12..16].copy_from_slice(&body.to_le_bytes());
         head[16..20].copy_from_slice(&self.puts.to_le_bytes());

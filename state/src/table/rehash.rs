@@ -9,7 +9,7 @@
 use super::access::Place;
 use super::lines::{Line, Lines};
 use super::pair::Pair;
-use super::{LINES_MIN, Table, lines_for, spread_of};
+use super::{LINES_MIN, Table, lines_at, spread_of};
 use crate::key::Key;
 
 /// Entries that one change moves at most.
@@ -138,20 +138,22 @@ impl<K: Key, V> Table<K, V> {
     }
 
     /// Makes lines for so many entries that come in the order of this table's lines, as they were
-    /// written: then they go in front to back. Where there is room for less than half of the lines,
-    /// they would run into each other at the front, each passing all before it: the table gets
-    /// another order then, made of `seed`, once.
+    /// written: then they go in front to back. Up to five eighths of the lines may be in use by
+    /// then, as memory that is touched for the first time is most of what the lines cost. Where
+    /// there is no room for them the entries would run into each other at the front, each passing
+    /// all before it: the table gets another order then, made of `seed`, once.
     ///
     /// Costs a rehash in one go: for a table that is being rebuilt.
     pub fn expect(&mut self, entries: usize, seed: u64) {
-        let (wanted, lines) = (lines_for(entries), self.lines.count());
+        let (wanted, lines) = (lines_at(entries, 5), self.lines.count());
         if lines >= wanted {
+            self.full_at = self.full_at.max(eighths(lines, 5));
             return;
         }
         let share = if Pair::<K, V>::INLINE { 1 } else { 2 };
         let most = eighths(self.room.bytes() / (share * size_of::<Line>()), 7);
         let count = most.checked_ilog2().map_or(lines, |log2| wanted.min(1 << log2).max(lines));
-        let scatters = count < wanted / 2 && !self.is_scattered;
+        let scatters = count < wanted && !self.is_scattered;
         if count == lines && !scatters {
             return;
         }
@@ -161,6 +163,7 @@ impl<K: Key, V> Table<K, V> {
         self.is_scattered |= scatters;
         self.start_rehash_as(count, spread);
         self.rehash_all();
+        self.full_at = self.full_at.max(eighths(count, 5));
     }
 
     fn rehash_all(&mut self) {
@@ -188,7 +191,8 @@ impl<K: Key, V> Table<K, V> {
         let lines = std::mem::replace(&mut self.lines, fresh);
         let (live, ahead_from) = (self.live, usize::MAX);
         self.old = Some(Box::new(Migration { lines, cursor: 0, live, ahead_from, quota }));
-        self.full_at = if crowded { eighths(count, 7) } else { count / 2 };
+        let packed = self.live > count / 16 * 7;
+        self.full_at = if packed { eighths(count, 7) } else { count / 2 };
         self.live = 0;
     }
 
@@ -339,18 +343,42 @@ mod tests {
     }
 
     #[test]
-    fn room_for_half_of_the_lines_is_taken_in_order() {
+    fn rows_with_room_for_fewer_lines_take_those_in_another_order() {
         let mut table: Table<u64, u64> = Table::with_capacity(0);
-        let half = lines_for(COUNT as usize) / 2;
-        table.set_room(Rc::new({
+        let wanted = lines_at(COUNT as usize, 5);
+        let room = |lines: usize| {
             let room = Room::none();
-            room.set(half * size_of::<Line>() * 5 / 4);
-            room
-        }));
+            room.set(lines * size_of::<Line>() * 5 / 4);
+            Rc::new(room)
+        };
+        table.set_room(room(wanted / 4));
         table.expect(COUNT as usize, 1);
-        assert_eq!((table.lines.count(), table.is_scattered), (half, false));
-        table.expect(usize::MAX, 1);
-        assert!(table.is_scattered);
+        assert_eq!((table.lines.count(), table.is_scattered), (wanted / 4, true));
+        table.set_room(room(wanted));
+        table.expect(COUNT as usize, 1);
+        let spread = table.lines.spread();
+        assert_eq!((table.lines.count(), spread), (wanted, spread_of(1)));
+        table.set_room(Rc::new(Room::none()));
+        table.expect(usize::MAX, 2);
+        assert_eq!((table.lines.count(), table.lines.spread()), (wanted, spread));
+    }
+
+    /// As a restore leaves it: more than half full.
+    #[test]
+    fn a_table_that_was_expected_grows_a_few_lines_at_a_time() {
+        let mut table: Table<u64, u64> = Table::with_capacity(0);
+        let lines = lines_at(COUNT as usize, 5);
+        let most = eighths(lines, 5) as u64;
+        table.expect(COUNT as usize, 1);
+        (0..most).for_each(|key| insert(&mut table, key));
+        assert_eq!((table.lines.count(), table.is_rehashing()), (lines, false));
+        let mut key = most;
+        while key == most || table.is_rehashing() {
+            insert(&mut table, key);
+            key += 1;
+        }
+        assert_eq!((table.lines.count(), table.full_at), (2 * lines, lines));
+        assert!((key - most) as usize <= lines / 24, "{} changes", key - most);
     }
 
     #[test]

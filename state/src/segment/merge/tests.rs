@@ -10,6 +10,7 @@ use super::*;
 use crate::KeyRef;
 use crate::segment::{
     Block, BlockReader, CHECKSUM, ColumnKind, Op, SEGMENT_HEAD, SegmentReader, UNTIL_END,
+    code_of_rows, rows_of_code,
 };
 
 /// Column, key, and value or removal.
@@ -175,7 +176,7 @@ proptest! {
                 changes.iter().any(|(at, ..)| &*column(*at).name == block.name())
             };
             let newest = chain.iter().rposition(|(_, changes)| has(changes)).expect("somebody");
-            prop_assert_eq!(block.rows(), (newest + 1).next_power_of_two());
+            prop_assert_eq!(block.rows(), rows_of_code(code_of_rows(newest + 1)));
         }
     }
 
