@@ -24,7 +24,7 @@ use super::{Context, Outcome};
 const NAME: &str = "restart";
 
 /// Users; fewer with --quick.
-const USERS: (u64, u64) = (22_000_000, 200_000);
+const USERS: (u64, u64) = (20_500_000, 200_000);
 
 /// Purchases that fill the state, by user: 19 of 20 users have one then.
 const LOAD_PER_USER: u64 = 3;
