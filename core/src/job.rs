@@ -1,9 +1,9 @@
 //! A job and its arguments; planning one, and running one in the caller's thread.
 
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::Result;
 use crate::config::NetworkConfig;
 use crate::dataflow::{Dataflow, Environment, Flow, Mode};
 use crate::graph::JobGraph;
@@ -11,6 +11,7 @@ use crate::runtime::poison::Warden;
 use crate::runtime::{Core, Link, Restores, Worker};
 use crate::sink::Place;
 use crate::time::{Clock, MachineClock};
+use crate::{Error, Result};
 
 /// A job: called once in plan mode and once on every core.
 pub trait Job: Fn(&Dataflow, &Args) -> Result<()> {}
@@ -81,12 +82,26 @@ impl Planned {
         flow.take_error()?;
         let graph = flow.graph.borrow().clone();
         graph.validate()?;
-        Ok(Self { graph, places: flow.take_places() })
+        let mut planned = Self { graph, places: Vec::new() };
+        flow.take_places().into_iter().try_for_each(|place| planned.add_place(place))?;
+        Ok(planned)
     }
 
-    /// Adds a place that is written to apart from the job's sinks.
-    pub(crate) fn add_place(&mut self, place: Box<dyn Place>) {
+    /// Adds a place that is written to.
+    ///
+    /// # Errors
+    /// It is the directory of another one: each would take the other's parts for its own.
+    pub(crate) fn add_place(&mut self, place: Box<dyn Place>) -> Result<()> {
+        let real = place.directory().map(resolved);
+        let mut others = self.places.iter().filter(|_| real.is_some());
+        let other = others.find(|other| other.directory().map(resolved) == real);
+        if let (Some(other), Some(directory)) = (other, place.directory()) {
+            let (directory, names) = (directory.display(), [other.name(), place.name()]);
+            let what = format!("cannot write to \"{directory}\": {names:?} both do");
+            return Err(Error::usage(what).with_hint("give each of them a directory of its own"));
+        }
         self.places.push(place);
+        Ok(())
     }
 
     /// Lets the sinks prepare the places that they write to, once all of them may.
@@ -105,6 +120,14 @@ impl Planned {
     pub(crate) fn keeps_output(&self) -> Option<&str> {
         self.places.iter().find_map(|place| place.keeps_output())
     }
+}
+
+/// A path without links and relative parts, as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let existing = absolute.ancestors().find_map(|it| Some((it, it.canonicalize().ok()?)));
+    let Some((ancestor, real)) = existing else { return absolute };
+    absolute.strip_prefix(ancestor).map_or_else(|_| real.clone(), |rest| real.join(rest))
 }
 
 /// Builds the worker of one core.

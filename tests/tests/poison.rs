@@ -414,6 +414,20 @@ fn a_timer_that_fails_is_no_record() {
 }
 
 #[test]
+fn poison_does_not_go_where_a_sink_of_the_job_writes() {
+    let folder = Folder::new("same");
+    let sink = FileSink::json_lines(folder.0.join("poison"));
+    let job = move |flow: &Dataflow, _: &Args| {
+        flow.source("numbers", generator()).sink("out", sink.clone());
+        Ok(())
+    };
+    let error = folder.run(job, 1).expect_err("both would write there");
+    assert_eq!(error.kind(), Kind::Usage);
+    assert!(error.report().contains("restart.poison-output"), "{}", error.report());
+    assert!(!folder.0.join("poison").exists());
+}
+
+#[test]
 fn without_being_asked_nothing_goes_aside() {
     let _cores = cores();
     let folder = Folder::new("unasked");

@@ -98,7 +98,11 @@ type Opened = Checked<Box<dyn Read>>;
 
 impl Reading<'_> {
     fn bad(&mut self, path: &str, what: impl Into<String>) {
-        self.examined.bad.push(Bad { path: path.to_owned(), what: what.into() });
+        let bad = Bad { path: path.to_owned(), what: what.into() };
+        // Several parts lie in one file: that it is missing is said once.
+        if !self.examined.bad.contains(&bad) {
+            self.examined.bad.push(bad);
+        }
     }
 
     /// Reads a core's image.

@@ -131,6 +131,10 @@ impl<T: Serialize + 'static> Sink<T> for FileSink {
         entries(&self.root).and(entries(&self.directory)).map(drop)
     }
 
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.directory)
+    }
+
     fn vacant(&self) -> Result<()> {
         // An attempt that died before it began may have made directories.
         let empty = |name: &String| entries(&self.root.join(name)).is_ok_and(|it| it.is_empty());

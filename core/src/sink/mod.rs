@@ -13,6 +13,7 @@ pub use file::{FileSink, FileWriter, SealedPart};
 pub use print::Print;
 
 use std::marker::PhantomData;
+use std::path::Path;
 use std::rc::Rc;
 
 use thalweg_net::Doorbell;
@@ -34,6 +35,10 @@ pub trait Sink<T>: 'static {
     }
     /// What is not exactly once for the sake of this sink: printed when the job starts.
     fn guarantee(&self) -> Option<String> {
+        None
+    }
+    /// The directory that it writes to and that no other sink of the job may write to.
+    fn directory(&self) -> Option<&Path> {
         None
     }
     /// Whether a job may begin to write here; asked of all sinks before the first is prepared, and
@@ -63,6 +68,9 @@ pub trait Sink<T>: 'static {
 
 /// The place that a sink of a plan writes to.
 pub(crate) trait Place {
+    /// The operator's name.
+    fn name(&self) -> &str;
+    fn directory(&self) -> Option<&Path>;
     fn vacant(&self) -> Result<()>;
     fn prepare(&self) -> Result<()>;
     fn resume(&self, attempt: u64, checkpoint: u64) -> Result<()>;
@@ -78,6 +86,12 @@ pub(crate) struct Named<S, T> {
 }
 
 impl<T: 'static, S: Sink<T>> Place for Named<S, T> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn directory(&self) -> Option<&Path> {
+        self.sink.directory()
+    }
     fn vacant(&self) -> Result<()> {
         self.sink.vacant().map_err(|error| error.in_operator(&self.name))
     }

@@ -155,7 +155,7 @@ impl<J: Job + Clone + Send + 'static> House<'_, J> {
     fn watch_for_poison(&mut self, checkpoints: &CheckpointOptions) -> Result<Option<Arc<Ledger>>> {
         let Some(config) = &checkpoints.poison else { return Ok(None) };
         config.check(checkpoints.restarts)?;
-        self.planned.add_place(poison::place(config));
+        self.planned.add_place(poison::place(config))?;
         Ok(Some(Arc::new(Ledger::new(config.clone()))))
     }
 

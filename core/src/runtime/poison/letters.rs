@@ -4,6 +4,8 @@
 //! them. Its section has a place of its own, so that a checkpoint that was made without it can be
 //! restored with it.
 
+use std::path::Path;
+
 use serde::Serialize;
 use thalweg_checkpoint::SectionKind;
 
@@ -123,6 +125,12 @@ pub(crate) fn place(config: &PoisonConfig) -> Box<dyn Place> {
 struct Directory(FileSink);
 
 impl Place for Directory {
+    fn name(&self) -> &str {
+        NAME
+    }
+    fn directory(&self) -> Option<&Path> {
+        Sink::<Letter>::directory(&self.0)
+    }
     fn vacant(&self) -> Result<()> {
         let vacant = Sink::<Letter>::vacant(&self.0);
         vacant.map_err(|error| error.in_operator(NAME).with_hint("name another directory"))

@@ -272,3 +272,29 @@ fn with_checkpoints_parts_are_sealed_at_the_cut_and_visible_after_the_commit() {
     assert!(writer.finish().unwrap());
     assert_eq!(writer.seal(8).unwrap().len(), 1, "the final checkpoint takes the last part");
 }
+
+/// Two writers of one directory would give their parts the same names.
+#[test]
+fn a_directory_has_one_sink() {
+    let folder = Folder::new("sink-twice");
+    std::fs::create_dir_all(folder.path("real")).unwrap();
+    std::os::unix::fs::symlink(folder.path("real"), folder.path("link")).unwrap();
+    let run = |other: &str| {
+        let [first, second] = ["real/out", other].map(|it| FileSink::json_lines(folder.path(it)));
+        let job = move |flow: &Dataflow, _: &Args| {
+            let numbers = flow.from_iter("numbers", 0..3u64).share();
+            numbers.clone().sink("first", first.clone());
+            numbers.sink("second", second.clone());
+            Ok(())
+        };
+        crate::run_local(job, 1)
+    };
+    for same in ["real/out", "link/out", "real/./out"] {
+        let error = run(same).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        assert!(error.report().contains("[\"first\", \"second\"] both do"), "{}", error.report());
+        assert!(!std::path::Path::new(&folder.path("real/out")).exists());
+    }
+    run("real/other").unwrap();
+    assert_eq!(numbers(&folder.text("real/other")), [0, 1, 2]);
+}
