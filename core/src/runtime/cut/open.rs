@@ -46,6 +46,8 @@ pub(crate) struct Cuts {
     can_tell_all: bool,
     /// The epoch whose changes are being encoded.
     pub(super) encoding: Option<u64>,
+    /// How long a turn usually takes, without the encoding, in nanoseconds.
+    pub(super) usual_turn: u64,
     /// The checkpoint up to which output is being made visible.
     pub(super) committing: Option<u64>,
     /// Whether all sources have ended and the coordinator was told so.

@@ -13,16 +13,16 @@ use crate::runtime::poison::Warden;
 use crate::state::Journalled;
 
 /// Rows that a turn encodes, more or less, unless it was long.
-const ROWS_PER_TURN: usize = 512;
+const ROWS_PER_TURN: usize = 256;
 
 /// What a row takes, or a little less.
 const NANOS_PER_ROW: u64 = 100;
 
 /// Rows that are encoded between two looks at the clock.
-const ROWS_BETWEEN_LOOKS: usize = 128;
+const ROWS_BETWEEN_LOOKS: usize = 64;
 
 /// How long rows are encoded in a turn: a short one, and the longest.
-const SLICE_NANOS: u64 = 100_000;
+const SLICE_NANOS: u64 = 50_000;
 const SLICE_NANOS_MAX: u64 = 1_000_000;
 
 impl Worker {
@@ -182,7 +182,10 @@ impl Worker {
     /// a turn may become a quarter longer. And there a row may cost several microseconds, so the
     /// clock is looked at.
     fn encode_slice(&mut self, from: u64) -> Result<()> {
-        let most = from.saturating_sub(self.turned_at) / 4;
+        // One turn that was long, as when the machine had other work, is no reason for more.
+        let (turn, usual) = (from.saturating_sub(self.turned_at), self.cuts.usual_turn);
+        self.cuts.usual_turn = turn.min(usual + turn.saturating_sub(usual) / 8);
+        let most = self.cuts.usual_turn / 4;
         let rows = usize::try_from(most / NANOS_PER_ROW).unwrap_or(usize::MAX);
         let mut left = ROWS_PER_TURN.min(self.budget).max(rows);
         let until = from + most.clamp(SLICE_NANOS, SLICE_NANOS_MAX);
