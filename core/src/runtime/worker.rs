@@ -33,7 +33,7 @@ const BUDGET: usize = 1024;
 const BUDGET_BEHIND: usize = 8;
 
 /// What a step did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     /// Some task, link or output did something.
     pub worked: bool,

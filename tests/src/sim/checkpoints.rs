@@ -9,10 +9,11 @@ use std::rc::Rc;
 use thalweg::control::{Action, Begun, Done, JobDescription, Keeper, MergedFile, Work, begin};
 use thalweg::runtime::{CutCommand, CutReport, Restore, Worker};
 use thalweg_checkpoint::coordinator::Config;
-use thalweg_checkpoint::store::{Fault, Operation, checksum};
+use thalweg_checkpoint::store::checksum;
 use thalweg_checkpoint::{History, Log, Store};
 
 use super::Random;
+use super::faults::Faults;
 use super::zombies::Haunted;
 use crate::seen;
 
@@ -95,7 +96,7 @@ impl Checkpoints {
             job,
             store,
             manner,
-            is_sound: manner.fails == 0,
+            is_sound: true,
             haunts,
             keeper,
             mail: vec![VecDeque::new(); cores],
@@ -146,24 +147,9 @@ impl Checkpoints {
     }
 
     fn make_store_fail(&mut self) {
-        let (mut random, fails) = (self.random.fork("store"), self.manner.fails);
-        self.store.store.set_faults(move |operation| {
-            if !random.chance(fails) {
-                return Fault::None;
-            }
-            match operation {
-                Operation::List(_) => Fault::Stale(random.below(5) as usize),
-                // A beginning reads the whole log, and it may be long.
-                Operation::Get(_) if random.chance(3) => Fault::Fail,
-                Operation::Get(_) => Fault::None,
-                _ => random.pick(&[
-                    Fault::Fail,
-                    Fault::LostAnswer,
-                    Fault::LostRequest,
-                    Fault::Delayed,
-                ]),
-            }
-        });
+        let mut faults = Faults::draw(self.random.fork("store"), self.manner.fails);
+        self.is_sound = faults.are_none();
+        self.store.store.set_faults(move |operation| faults.strike(operation));
     }
 
     /// From now on everything arrives and nothing is lost.

@@ -50,6 +50,10 @@ pub const MARKS: &[&str] = &[
     "output was committed again",
     "work was under way when the attempt died",
     "the store wrote long after it was asked to",
+    "the store was full when the log was written",
+    "the store was full when a file was written",
+    "an answer about an entry of the log was lost",
+    "an answer about a file was lost",
     "an attempt completed several checkpoints",
     "a zombie went on with its work",
     "a zombie found that it was superseded",
@@ -58,6 +62,7 @@ pub const MARKS: &[&str] = &[
     "an element of a broadcast reached keys",
     "a union list was restored",
     "records were handed on one at a time",
+    "user code panicked and the job went on",
 ];
 
 thread_local! {

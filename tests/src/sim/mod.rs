@@ -11,6 +11,7 @@
 
 pub mod checkpoints;
 pub mod checks;
+pub mod faults;
 pub mod jobs;
 pub mod marks;
 pub mod oracle;
@@ -20,6 +21,7 @@ pub mod run;
 pub mod schedule;
 pub mod script;
 pub mod trace;
+pub mod trap;
 pub mod world;
 pub mod zombies;
 

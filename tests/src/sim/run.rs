@@ -181,6 +181,11 @@ impl Run {
     /// No more unkindness: now the job must come to its end.
     fn kind(&mut self, world: &mut World<'_>, clock: &ManualClock) -> Result<(), String> {
         world.heal();
+        // The last step may have been the end of an attempt.
+        world.may_crash(&mut self.trace)?;
+        if world.is_over() {
+            return Ok(());
+        }
         let mut quiet = 0;
         for _ in 0..ROUNDS_MAX {
             clock.advance(patience(quiet));

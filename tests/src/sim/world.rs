@@ -11,6 +11,7 @@ use super::checks::Checks;
 use super::jobs::Instance;
 use super::schedule::Decision;
 use super::trace::Trace;
+use super::trap;
 use crate::seen;
 
 /// How often the store may refuse to be read by cores that are restored.
@@ -18,6 +19,10 @@ const REFUSALS_MAX: u32 = 1_000;
 
 /// Of a hundred attempts, how many hand their records on one at a time.
 const WATCHED: u64 = 25;
+
+/// Of a hundred deaths, how many are panics of user code, and in how many calls at the most.
+const PANICS: u64 = 25;
+const PANIC_CALLS_MAX: u64 = 500;
 
 /// A job that runs, through all its attempts.
 pub struct World<'a> {
@@ -32,8 +37,12 @@ pub struct World<'a> {
     crash_chance: u64,
     /// Whether the job had finished when its next attempt wanted to begin: a zombie wrote its end.
     is_over: bool,
+    /// Whether user code has panicked: the attempt is over.
+    has_fallen: bool,
     /// Decides which attempts hand their records on one at a time.
     watches: Random,
+    /// Decides which deaths are panics of user code, and when.
+    traps: Random,
     random: Random,
 }
 
@@ -54,7 +63,8 @@ impl<'a> World<'a> {
         let count = merges.pick(&[1, 3, 10, 64]);
         let unsorted_bytes = merges.pick(&[0, 1_000, 20_000, u64::MAX]);
         options.merge = MergeLimits { bytes, count, unsorted_bytes };
-        let mut watches = random.fork("watches");
+        let (mut watches, traps) = (random.fork("watches"), random.fork("traps"));
+        trap::set(0);
         options.watched = watches.chance(WATCHED);
         seen!("records were handed on one at a time", if options.watched);
         let cluster = Cluster::new(&*instance.job, &instance.args, &options);
@@ -81,7 +91,9 @@ impl<'a> World<'a> {
             crashes,
             crash_chance,
             is_over: false,
+            has_fallen: false,
             watches,
+            traps,
             random,
         })
     }
@@ -99,6 +111,7 @@ impl<'a> World<'a> {
     /// From now on nothing is lost and nobody dies.
     pub fn heal(&mut self) {
         self.crashes = 0;
+        trap::set(0);
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.heal();
         }
@@ -114,12 +127,19 @@ impl<'a> World<'a> {
     /// # Errors
     /// The job cannot be restored.
     pub fn may_crash(&mut self, trace: &mut Trace) -> Result<bool, String> {
+        let has_fallen = std::mem::take(&mut self.has_fallen);
         let strikes = self.crashes > 0 && self.random.below(10_000) < self.crash_chance();
         // Who has finished is not begun again.
-        if !strikes || !self.is_busy() {
+        if !(strikes || has_fallen) || !self.is_busy() {
             return Ok(false);
         }
-        self.crashes -= 1;
+        self.crashes = self.crashes.saturating_sub(1);
+        if !has_fallen && self.traps.chance(PANICS) {
+            trap::set(self.traps.magnitude(PANIC_CALLS_MAX));
+            return Ok(false);
+        }
+        seen!("user code panicked and the job went on", if has_fallen);
+        trap::set(0);
         let now_ms = self.now_ms();
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(false) };
         let Some(Beginning { number, cores }) = checkpoints.next(now_ms)? else {
@@ -172,7 +192,12 @@ impl<'a> World<'a> {
             checkpoints.before_step(worker);
         }
         worker.set_budget(decision.budget);
-        let progress = worker.step_links(decision.frames).map_err(|error| error.report())?;
+        let Some(stepped) = trap::watch(|| worker.step_links(decision.frames)) else {
+            self.has_fallen = true;
+            trace.line(format_args!("user code panics on core {}", decision.worker));
+            return Ok(Progress::default());
+        };
+        let progress = stepped.map_err(|error| error.report())?;
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.after_step(worker, now_ms)?;
         }

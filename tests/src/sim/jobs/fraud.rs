@@ -8,9 +8,9 @@ use thalweg_jobs::fraud_p::stream::{Draw, Purchases};
 use thalweg_jobs::fraud_p::{Assign, Options, Verdict, verdicts_into};
 
 use super::{Instance, manners, rows};
-use crate::sim::Random;
 use crate::sim::oracle::{Equality, difference};
 use crate::sim::probe::{Outputs, Probe, Row, Rows};
+use crate::sim::{Random, trap};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -50,6 +50,7 @@ fn instance(random: &Random, assign: Assign) -> Instance {
 }
 
 fn row(verdict: &Verdict) -> (u64, String) {
+    trap::call();
     let Verdict { user, ts, amount, tx_count_1h, fraud } = verdict;
     (*user, format!("{ts} {amount} {tx_count_1h} {fraud}"))
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use thalweg::prelude::*;
 
 use super::{Instance, Item, manners, rows};
-use crate::sim::Random;
 use crate::sim::oracle::Equality;
 use crate::sim::probe::{Outputs, Probe, Rows};
+use crate::sim::{Random, trap};
 
 /// Each key comes from one split, and the second key is finer than the first: so the order per key
 /// is fixed.
@@ -56,6 +56,7 @@ pub(super) fn chained(random: &Random) -> Instance {
 
 /// Counts the records of each fine key below a coarse one.
 fn count_each(_: &u32, item: Item, counts: &mut BTreeMap<u64, u64>) -> Option<Item> {
+    trap::call();
     let count = counts.entry(item.key).or_default();
     *count += 1;
     Some(Item { text: count.to_string(), ..item })
@@ -122,6 +123,7 @@ fn consumed(records: u64, copies: u64, key_of: impl Fn(u64) -> u64) -> Rows {
 }
 
 fn pass(_: &u64, item: Item, seen: &mut u64) -> Option<Item> {
+    trap::call();
     *seen += 1;
     Some(item)
 }

@@ -13,6 +13,7 @@ use thalweg::{Args, Job, record};
 use super::Random;
 use super::oracle::Equality;
 use super::probe::{Manners, Outputs, Row, Rows};
+use super::trap;
 
 /// A job that seeds take turns with.
 pub struct Case {
@@ -72,11 +73,13 @@ pub struct Item {
 impl Item {
     /// An item without text.
     pub fn new(key: u64, n: u64) -> Self {
+        trap::call();
         Self { key, n, text: String::new() }
     }
 
     /// The item as it is compared: a long text by length and hash.
     pub fn row(&self) -> (u64, String) {
+        trap::call();
         let Self { key, n, text } = self;
         let hash = thalweg::key::hash(text.as_bytes());
         (*key, format!("{n} {} {hash:x}", text.len()))

@@ -6,9 +6,9 @@ use thalweg::prelude::*;
 
 use super::{Instance, Item, manners, rows};
 use crate::seen;
-use crate::sim::Random;
 use crate::sim::oracle::Equality;
 use crate::sim::probe::{Outputs, Probe};
+use crate::sim::{Random, trap};
 
 /// Counts words of lines: a key that is a string, one split, so the order per word is fixed.
 pub(super) fn words(random: &Random) -> Instance {
@@ -47,6 +47,7 @@ fn line(draw: &mut Random, vocabulary: u64) -> String {
 }
 
 fn row((word, count): &(String, u64)) -> (u64, String) {
+    trap::call();
     (thalweg::key::hash(word.as_bytes()), format!("{word} {count}"))
 }
 

@@ -6,10 +6,10 @@ use thalweg::prelude::*;
 
 use super::{Instance, manners, rows};
 use crate::seen;
-use crate::sim::Random;
 use crate::sim::oracle::Equality;
 use crate::sim::probe::{Manners, Outputs, Probe};
 use crate::sim::script::{Event, Manner, Script};
+use crate::sim::{Random, trap};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -81,6 +81,7 @@ fn instance(setting: Setting) -> Instance {
 }
 
 fn row(event: &Event) -> (u64, String) {
+    trap::call();
     (u64::from(event.split), format!("{} {}", event.index, event.ts))
 }
 
