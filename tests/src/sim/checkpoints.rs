@@ -85,7 +85,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// It cannot begin.
-    pub fn first(job: JobDescription, mut random: Random) -> Result<Self, String> {
+    pub fn first(job: JobDescription, now_ms: u64, mut random: Random) -> Result<Self, String> {
         let store = Haunted::new(&job.id, random.fork("zombies"));
         let manner = Manner::draw(&mut random);
         let haunts = random.fork("haunts").pick(&[0, 50, 100]);
@@ -105,7 +105,7 @@ impl Checkpoints {
             random,
         };
         checkpoints.make_store_fail();
-        checkpoints.get_ready(0);
+        checkpoints.get_ready(now_ms);
         Ok(checkpoints)
     }
 

@@ -11,6 +11,7 @@
 
 pub mod checkpoints;
 pub mod checks;
+pub mod clocks;
 pub mod faults;
 pub mod jobs;
 pub mod marks;

@@ -8,6 +8,7 @@ use thalweg::time::Clock;
 use super::Random;
 use super::checkpoints::{Beginning, Checkpoints};
 use super::checks::Checks;
+use super::clocks::KeeperClock;
 use super::jobs::Instance;
 use super::schedule::Decision;
 use super::trace::Trace;
@@ -32,6 +33,7 @@ pub struct World<'a> {
     pub cluster: Cluster,
     checks: Checks,
     checkpoints: Option<Checkpoints>,
+    keeper_clock: KeeperClock,
     /// Crashes that are still to come, and their chance in ten thousand before each step.
     crashes: u64,
     crash_chance: u64,
@@ -75,9 +77,11 @@ impl<'a> World<'a> {
             graph: cluster.graph.clone(),
             parallelism: options.parallelism,
         };
+        let mut keeper_clock = KeeperClock::draw(random.fork("keeper's clock"));
+        let began_ms = keeper_clock.read(options.clock.nanos());
         let checkpoints = options
             .checkpoints
-            .then(|| Checkpoints::first(job, random.fork("checkpoints")))
+            .then(|| Checkpoints::first(job, began_ms, random.fork("checkpoints")))
             .transpose()?;
         let checks = Checks::new(&cluster, options.network.buffer_size, options.network.overdraft);
         let crashes = if checkpoints.is_some() { random.pick(&[0, 1, 2, 5, 20]) } else { 0 };
@@ -88,6 +92,7 @@ impl<'a> World<'a> {
             cluster,
             checks,
             checkpoints,
+            keeper_clock,
             crashes,
             crash_chance,
             is_over: false,
@@ -112,6 +117,7 @@ impl<'a> World<'a> {
     pub fn heal(&mut self) {
         self.crashes = 0;
         trap::set(0);
+        self.keeper_clock.heal();
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.heal();
         }
@@ -177,8 +183,9 @@ impl<'a> World<'a> {
         }
     }
 
-    fn now_ms(&self) -> u64 {
-        self.options.clock.nanos() / 1_000_000
+    /// The keeper's time.
+    fn now_ms(&mut self) -> u64 {
+        self.keeper_clock.read(self.options.clock.nanos())
     }
 
     /// Gives a worker its turn.
