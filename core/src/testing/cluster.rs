@@ -309,4 +309,27 @@ mod tests {
         watermarks.dedup();
         assert!(watermarks.len() > 40 && watermarks.is_sorted(), "{watermarks:?}");
     }
+
+    #[test]
+    fn cores_are_freed_with_their_workers() {
+        for (watched, checkpoints) in [(false, false), (true, false), (true, true)] {
+            let job = |flow: &Dataflow, _: &Args| {
+                let numbers = flow.from_iter("n", 0..5_000u64).key_by(|n| *n % 7);
+                let sum = |_: &u64, n: u64, sum: &mut u64| {
+                    *sum += n;
+                    Some(*sum)
+                };
+                let sums = numbers.flat_map_with_state("sum", ValueSpec::new("sum"), sum);
+                sums.collect_into("out", &Collected::new());
+                Ok(())
+            };
+            let options = ClusterOptions { watched, checkpoints, ..ClusterOptions::new(2) };
+            let mut cluster = Cluster::new(&job, &Args::default(), &options).unwrap();
+            cluster.step_all().unwrap();
+            let cores: Vec<_> =
+                cluster.workers.iter().map(|worker| Rc::downgrade(worker.core())).collect();
+            drop(cluster);
+            assert!(cores.iter().all(|core| core.strong_count() == 0), "{watched} {checkpoints}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! A cluster and what happens to it from outside: attempts end and begin, checkpoints come and go.
 
+use std::rc::Rc;
+
 use thalweg::control::JobDescription;
 use thalweg::runtime::{MergeLimits, Progress, Restores};
 use thalweg::testing::{Cluster, ClusterOptions};
@@ -166,7 +168,13 @@ impl<'a> World<'a> {
         while built.is_err() && refused < REFUSALS_MAX {
             (refused, built) = (refused + 1, build());
         }
-        self.cluster = built.map_err(|error| error.report())?;
+        let next = built.map_err(|error| error.report())?;
+        let dead = std::mem::replace(&mut self.cluster, next);
+        let cores: Vec<_> =
+            dead.workers.iter().map(|worker| Rc::downgrade(worker.core())).collect();
+        drop(dead);
+        let alive = cores.iter().filter(|core| core.strong_count() > 0).count();
+        assert_eq!(alive, 0, "cores of attempt {} are not freed", number - 1);
         let network = &self.options.network;
         self.checks = Checks::new(&self.cluster, network.buffer_size, network.overdraft);
         Ok(true)

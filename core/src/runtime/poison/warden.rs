@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use thalweg_checkpoint::store::{checksum, checksum_of};
@@ -40,7 +40,8 @@ pub(crate) struct Warden {
     running: Cell<Option<Head>>,
     /// The record that user code has.
     noted: Cell<Option<Identity>>,
-    letters: OnceCell<Rc<Letters>>,
+    /// Its core's worker owns it, and it its core, which owns this.
+    letters: OnceCell<Weak<Letters>>,
     scratch: RefCell<(Encoder, Vec<u8>)>,
 }
 
@@ -73,7 +74,7 @@ impl Warden {
     /// Opens the output, once the tasks are made.
     pub(crate) fn open(&self, cx: SinkContext, names: Vec<(Head, Rc<str>)>) -> Result<Rc<Letters>> {
         let letters = Rc::new(Letters::open(self.ledger.config(), cx)?);
-        let opened = self.letters.set(Rc::clone(&letters)).is_ok();
+        let opened = self.letters.set(Rc::downgrade(&letters)).is_ok();
         let named = self.names.set(names).is_ok();
         assert!(opened && named, "a warden is opened once");
         Ok(letters)
@@ -186,8 +187,8 @@ impl Warden {
                 letter.position = Some(told.unwrap_or_else(|| hex(position)));
             }
         }
-        let letters = self.letters.get().expect("a warden is open before a task runs");
-        letters.write(letter)
+        let letters = self.letters.get().and_then(Weak::upgrade);
+        letters.expect("a warden is open before a task runs").write(letter)
     }
 
     /// The attempt has failed on this core.
